@@ -1,0 +1,69 @@
+"""One walk over the groups of a network: observations out, actions in, an allocation at the end."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from rlprune.cost.budget import Allocation
+from rlprune.envs.observation import (
+    Features,
+    budget_features,
+    group_features,
+    pooled,
+)
+from rlprune.problem import Problem
+
+RESIDUAL_SCALE = 1.0
+"""An action of 1 keeps e times the heuristic's share of a group before the budget is met."""
+
+
+class Walk:
+    """The decision process without its price: nothing here evaluates a plan.
+
+    Shared by the environment, which pays at the end, and by `Agent.propose`, which applies a
+    policy to a network without a single evaluation of its plan.
+
+    Args:
+        problem: whose groups are walked in forward order.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.features = group_features(problem)
+        self._context = np.concatenate([budget_features(problem), pooled(self.features)])
+        self._macs_share = problem.graph.removed_share()
+        self.actions: list[float] = []
+
+    def restart(self) -> None:
+        """Forget all actions."""
+        self.actions = []
+
+    @property
+    def done(self) -> bool:
+        """Whether every group has its action."""
+        return len(self.actions) == len(self.features)
+
+    def observation(self) -> Features:
+        """Return the observation of the next group, or of the last one when done."""
+        index = min(len(self.actions), len(self.features) - 1)
+        decided = float(self._macs_share[: len(self.actions)].sum()) / 2
+        step = np.array(
+            [
+                self.actions[-1] if self.actions else 0.0,
+                float(np.mean(self.actions)) if self.actions else 0.0,
+                min(decided, 1.0),
+            ],
+            dtype=np.float32,
+        )
+        return np.concatenate([self.features[index], step, self._context])
+
+    def act(self, action: float) -> None:
+        """Choose the next group's residual, an action in [-1, 1]."""
+        self.actions.append(float(np.clip(action, -1.0, 1.0)))
+
+    def allocation(self) -> Allocation:
+        """Return the heuristic's allocation times exp(residual); zeros for groups not reached."""
+        residual: npt.NDArray[np.float64] = np.zeros(len(self.features))
+        residual[: len(self.actions)] = self.actions
+        return self.problem.reference.allocation * np.exp(RESIDUAL_SCALE * residual)

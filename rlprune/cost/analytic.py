@@ -1,0 +1,50 @@
+"""Exact MACs and parameter counts as functions of the group widths, without touching a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Widths = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One product `coefficient * prod(sizes)` where every size is affine in the group widths.
+
+    Attributes:
+        coefficient: what one element of the tensor costs (1 for parameters, output positions for
+            MACs) times the sizes that never change.
+        sizes: for each tensor dimension that pruning changes, `(constant, per-group slope)`.
+    """
+
+    coefficient: float
+    sizes: tuple[tuple[float, dict[int, float]], ...]
+
+
+class AnalyticCost:
+    """A sum of terms, evaluated for many width vectors at once."""
+
+    def __init__(self, terms: Sequence[Term], n_groups: int) -> None:
+        depth = max((len(term.sizes) for term in terms), default=0)
+        self._coefficients = np.array([term.coefficient for term in terms], dtype=np.float64)
+        self._constants = np.ones((depth, len(terms)))
+        self._slopes = np.zeros((depth, len(terms), n_groups))
+        for t, term in enumerate(terms):
+            for d, (constant, slopes) in enumerate(term.sizes):
+                self._constants[d, t] = constant
+                for group, slope in slopes.items():
+                    self._slopes[d, t, group] = slope
+
+    def __call__(self, widths: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Return the cost of each width vector; shape `(..., n_groups)` -> `(...)`."""
+        w = np.asarray(widths, dtype=np.float64)
+        total = self._coefficients
+        for constants, slopes in zip(self._constants, self._slopes, strict=True):
+            total = total * (constants + w @ slopes.T)
+        return np.rint(np.broadcast_to(total, (*w.shape[:-1], total.shape[-1])).sum(-1)).astype(
+            np.int64
+        )

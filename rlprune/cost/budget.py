@@ -1,0 +1,146 @@
+"""A budget, and the one decoder that turns any allocation into widths that meet it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from rlprune.config import Quantity
+from rlprune.cost.analytic import AnalyticCost, Widths
+from rlprune.errors import BudgetError, UnknownNameError
+from rlprune.graph.group_graph import GroupGraph
+
+Allocation = npt.NDArray[np.float64]
+"""Kept fraction per group, in (0, 1]; shape `(groups,)`."""
+
+QUANTITIES: tuple[str, ...] = get_args(Quantity)
+
+_SEARCH_POINTS = 32
+_SEARCH_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Kept fractions of quantities that a pruned network may not exceed, all at once.
+
+    Attributes:
+        limits: `(quantity, kept fraction)` pairs, each fraction in (0, 1].
+    """
+
+    limits: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read `macs=0.5`, or `macs=0.5,params=0.6` when both must hold.
+
+        Raises:
+            BudgetError: for anything else, naming what is allowed.
+            UnknownNameError: for an unknown quantity.
+        """
+        limits: dict[str, float] = {}
+        for part in text.split(","):
+            quantity, equals, value = part.strip().partition("=")
+            if not equals:
+                raise BudgetError(f"budget {text!r} is not QUANTITY=KEPT; type for example macs=0.5")
+            if quantity not in QUANTITIES:
+                raise UnknownNameError("budget quantity", quantity, QUANTITIES)
+            if quantity in limits:
+                raise BudgetError(f"budget {text!r} names {quantity!r} twice")
+            limits[quantity] = _fraction(value, text)
+        return cls(tuple(limits.items()))
+
+    def __str__(self) -> str:
+        return ",".join(f"{quantity}={kept:g}" for quantity, kept in self.limits)
+
+    def usage(self, graph: GroupGraph, widths: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return cost / allowed cost, the largest over all limits; feasible when <= 1."""
+        ratios = [
+            _cost(graph, quantity)(widths) / (kept * _dense(graph, quantity))
+            for quantity, kept in self.limits
+        ]
+        return np.asarray(np.max(ratios, axis=0))
+
+    def achieved(self, graph: GroupGraph, widths: Widths) -> dict[str, float]:
+        """Return the kept fraction of every limited quantity."""
+        return {
+            quantity: float(_cost(graph, quantity)(widths)) / _dense(graph, quantity)
+            for quantity, _ in self.limits
+        }
+
+    def check_reachable(self, graph: GroupGraph) -> None:
+        """Raise `BudgetError` with the reachable range if even the floors exceed the budget."""
+        if not graph.groups:
+            reasons = "; ".join(f"{item.name}: {item.reason}" for item in graph.left_out[:3])
+            raise BudgetError(f"nothing in this model can be pruned ({reasons})")
+        for quantity, kept in self.limits:
+            least = float(_cost(graph, quantity)(graph.floors)) / _dense(graph, quantity)
+            if kept < least:
+                raise BudgetError(
+                    f"budget {quantity}={kept:g} cannot be reached on this model: "
+                    f"{quantity} can go from {least:.4f} to 1 (every group keeps its floor)"
+                )
+
+    def decode(self, graph: GroupGraph, allocation: Allocation) -> Widths:
+        """Return the widths proportional to `allocation` that just meet the budget.
+
+        One common factor is found by search, so a common scale of the allocation does not matter;
+        then single units go to the groups that are furthest below their share while the budget
+        holds. `usage <= 1` always holds for the result.
+
+        Raises:
+            BudgetError: if the budget cannot be reached or the allocation is not positive.
+        """
+        self.check_reachable(graph)
+        ratios = np.asarray(allocation, dtype=np.float64)
+        if ratios.shape != graph.widths.shape or not (np.isfinite(ratios) & (ratios > 0)).all():
+            raise BudgetError(
+                f"an allocation needs {len(graph.groups)} positive fractions, got {ratios!r}"
+            )
+        factor = self._largest_factor(graph, ratios)
+        return self._fill(graph, _widths_at(graph, ratios, factor), factor * ratios * graph.widths)
+
+    def _largest_factor(self, graph: GroupGraph, ratios: Allocation) -> float:
+        # Below `low` every group is at its floor, at `high` every group is whole.
+        low = float(np.log(0.5 / (ratios.max() * graph.widths.max())))
+        high = float(np.log(1.0 / ratios.min())) + 1e-9
+        for _ in range(_SEARCH_ROUNDS):
+            points = np.linspace(low, high, _SEARCH_POINTS)
+            fits = self.usage(graph, _widths_at(graph, ratios, np.exp(points)[:, None])) <= 1.0
+            last = int(np.flatnonzero(fits)[-1])
+            low, high = points[last], points[min(last + 1, _SEARCH_POINTS - 1)]
+        return float(np.exp(low))
+
+    def _fill(self, graph: GroupGraph, widths: Widths, wanted: Allocation) -> Widths:
+        while True:
+            grown = widths + np.diag(graph.steps)
+            fits = (self.usage(graph, grown) <= 1.0) & (widths < graph.widths)
+            if not fits.any():
+                return widths
+            deficit = (widths + graph.steps) / wanted
+            widths = grown[int(np.argmin(np.where(fits, deficit, np.inf)))]
+
+
+def _fraction(value: str, text: str) -> float:
+    try:
+        kept = float(value)
+    except ValueError:
+        kept = float("nan")
+    if not 0.0 < kept <= 1.0:
+        raise BudgetError(f"budget {text!r}: the kept fraction must be in (0, 1], got {value!r}")
+    return kept
+
+
+def _cost(graph: GroupGraph, quantity: str) -> AnalyticCost:
+    return graph.macs_of if quantity == "macs" else graph.params_of
+
+
+def _dense(graph: GroupGraph, quantity: str) -> int:
+    return graph.macs() if quantity == "macs" else graph.params()
+
+
+def _widths_at(graph: GroupGraph, ratios: Allocation, factor: npt.ArrayLike) -> Widths:
+    units = np.floor(np.asarray(factor) * ratios * graph.widths / graph.steps + 1e-9)
+    return np.clip(units * graph.steps, graph.floors, graph.widths).astype(np.int64)

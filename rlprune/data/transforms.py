@@ -1,0 +1,74 @@
+"""What happens to images before a network sees them: resizing and standardising."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset, TensorDataset
+
+from rlprune.data.splits import DataSplits, ImageDataset, Split, dataset_length
+
+_STATISTICS_LIMIT = 2048
+
+
+class MappedImages(Dataset[tuple[Tensor, Any]]):
+    """A dataset whose images pass through a batch function, one at a time."""
+
+    def __init__(self, dataset: ImageDataset, function: Callable[[Tensor], Tensor]) -> None:
+        self.dataset = dataset
+        self.function = function
+        targets: object = getattr(dataset, "targets", None)
+        if targets is not None:
+            self.targets = targets
+
+    def __len__(self) -> int:
+        return dataset_length(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        image, target = self.dataset[index]
+        return self.function(image[None])[0], target
+
+
+def map_images(dataset: ImageDataset, function: Callable[[Tensor], Tensor]) -> ImageDataset:
+    """Apply a function of NCHW batches: at once in memory, lazily otherwise."""
+    if isinstance(dataset, TensorDataset):
+        images, targets = dataset.tensors
+        return cast(ImageDataset, TensorDataset(function(images), targets))
+    return MappedImages(dataset, function)
+
+
+def resize(dataset: ImageDataset, image_size: int) -> ImageDataset:
+    """Bring all images to a square size (bilinear, antialiased)."""
+
+    def resized(images: Tensor) -> Tensor:
+        if tuple(images.shape[-2:]) == (image_size, image_size):
+            return images
+        return functional.interpolate(
+            images, size=(image_size, image_size), mode="bilinear", antialias=True
+        )
+
+    return map_images(dataset, resized)
+
+
+def standardise(splits: DataSplits) -> DataSplits:
+    """Give every channel mean 0 and deviation 1, as measured on the train remainder."""
+    in_memory = isinstance(splits.train.dataset, TensorDataset)
+    images, _ = splits.train.tensors(None if in_memory else _STATISTICS_LIMIT)
+    deviation, mean = torch.std_mean(images, dim=(0, 2, 3), keepdim=True)
+    deviation = deviation.clamp_min(1e-6)
+
+    def standardised(split: Split) -> Split:
+        return replace(split, dataset=map_images(split.dataset, lambda x: (x - mean) / deviation))
+
+    return replace(
+        splits,
+        train=standardised(splits.train),
+        search=standardised(splits.search),
+        validation=standardised(splits.validation),
+        test=standardised(splits.test),
+    )

@@ -1,0 +1,52 @@
+"""Errors that a user can cause; every message says what was wrong and what to type instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RLPruneError(Exception):
+    """Base of every error that a user can cause; the command line prints it and exits with 2."""
+
+
+class UnknownNameError(RLPruneError):
+    """A name that is not among the allowed ones."""
+
+    def __init__(self, kind: str, name: str, allowed: Iterable[str]) -> None:
+        choices = list(allowed)
+        close = difflib.get_close_matches(name, choices, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(choices)})")
+
+
+class DataError(RLPruneError):
+    """Data that is missing, unreadable or of the wrong shape."""
+
+
+class ModelError(RLPruneError):
+    """A model that cannot be built, loaded or run."""
+
+
+class TraceError(RLPruneError):
+    """A model whose dependency groups cannot be found."""
+
+
+class PlanError(RLPruneError):
+    """A plan that does not fit its graph, or a damaged plan file."""
+
+
+class BudgetError(RLPruneError):
+    """A budget that is malformed or cannot be reached."""
+
+
+class AgentError(RLPruneError):
+    """An agent folder that is missing, damaged or made for another observation schema."""
+
+
+class SplitError(RLPruneError):
+    """A split used where it must not be, such as test data during a search."""
+
+
+class RunError(RLPruneError):
+    """A run folder that cannot be written or read."""

@@ -1,0 +1,162 @@
+"""From what a user types after ``--model`` to a trained network that fits the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from rlprune.errors import ModelError, UnknownNameError
+from rlprune.models import _weightfile as stored
+from rlprune.models._torchvision import require_torchvision
+from rlprune.models._userfile import call_factory, is_user_file, user_code
+from rlprune.models.builtin import BUILDERS, BUILTIN_NAMES
+
+if TYPE_CHECKING:
+    # At run time the data package imports this one, for torchvision and the user's files.
+    from rlprune.data.splits import DataSplits
+
+__all__ = ["BUILTIN_NAMES", "LoadedModel", "build_model", "load_model", "rebuild"]
+
+_TORCHVISION_PREFIX = "torchvision:"
+_TORCHVISION_CHANNELS = 3
+_RECIPE_SIZES = ("in_channels", "num_classes", "image_size")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network on the CPU in evaluation mode, and what builds the same architecture again."""
+
+    name: str
+    module: nn.Module
+    recipe: Mapping[str, str | int]
+
+
+def build_model(spec: str, *, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
+    """Build a network; built-in and torchvision networks come untrained.
+
+    Args:
+        spec: One of `BUILTIN_NAMES`, ``torchvision:NAME`` or ``path/to/file.py:factory`` for a
+            function without arguments that returns a module.
+        in_channels: Channels of the images.
+        num_classes: Outputs of a classifier.
+        image_size: Height and width of the images.
+    """
+    if is_user_file(spec):
+        made = call_factory(spec, ModelError)
+        if not isinstance(made, nn.Module):
+            raise ModelError(f"{spec} returned {type(made).__name__}; return a torch.nn.Module")
+        return made
+    if spec.startswith(_TORCHVISION_PREFIX):
+        return _from_torchvision(spec.removeprefix(_TORCHVISION_PREFIX), in_channels, num_classes)
+    if spec not in BUILDERS:
+        others = ("torchvision:NAME", "path/to/file.py:factory")
+        raise UnknownNameError("model", spec, (*BUILTIN_NAMES, *others))
+    return BUILDERS[spec](in_channels, num_classes, image_size)
+
+
+def load_model(
+    spec: str, data: DataSplits, *, weights: Path | None = None, require_trained: bool = True
+) -> LoadedModel:
+    """Build a network for a task, fill in its weights and try it on two images.
+
+    Args:
+        spec: See `build_model`.
+        data: The task, which sets the channels, the classes and the image size.
+        weights: A ``.safetensors``, ``.pth`` or ``.pt`` file. Without it, built-in networks take the
+            weights that ship for the task, and a user's factory is taken to return a trained one.
+        require_trained: Whether missing weights are an error.
+    """
+    channels, image_size, _ = data.input_shape
+    recipe: dict[str, str | int] = {
+        "model": spec,
+        "in_channels": channels,
+        "num_classes": data.num_classes,
+        "image_size": image_size,
+    }
+    module = rebuild(recipe).cpu()
+    state = _state(spec, data, weights, required=require_trained)
+    if state is not None:
+        stored.fill(module, state, source=str(weights or f"the shipped weights of {spec}"))
+    _check_finite(spec, module)
+    module.eval()
+    _check_fit(spec, module, data)
+    return LoadedModel(spec, module, recipe)
+
+
+def rebuild(recipe: Mapping[str, Any]) -> nn.Module:
+    """Build the architecture that a `LoadedModel.recipe` describes, without its weights."""
+    sizes = [recipe.get(key) for key in _RECIPE_SIZES]
+    if not isinstance(recipe.get("model"), str) or not all(type(s) is int and s > 0 for s in sizes):
+        raise ModelError(
+            f"the model recipe {dict(recipe)!r} is damaged; it needs a model name and positive "
+            f"{', '.join(_RECIPE_SIZES)}"
+        )
+    in_channels, num_classes, image_size = cast(list[int], sizes)
+    return build_model(
+        recipe["model"], in_channels=in_channels, num_classes=num_classes, image_size=image_size
+    )
+
+
+def _from_torchvision(name: str, in_channels: int, num_classes: int) -> nn.Module:
+    models = require_torchvision().models
+    known = models.list_models(module=models)
+    if name not in known:
+        raise UnknownNameError("torchvision model", name, known)
+    if in_channels != _TORCHVISION_CHANNELS:
+        raise ModelError(
+            f"torchvision:{name} takes images of {_TORCHVISION_CHANNELS} channels and the data has "
+            f"{in_channels}; use a built-in model ({', '.join(BUILTIN_NAMES)})"
+        )
+    return cast(nn.Module, models.get_model(name, weights=None, num_classes=num_classes))
+
+
+def _state(
+    spec: str, data: DataSplits, path: Path | None, *, required: bool
+) -> dict[str, Tensor] | None:
+    """The weights to fill in; None when the module is to stay as it was built."""
+    if path is not None:
+        return stored.read(path)
+    if is_user_file(spec):
+        return None
+    shipped = stored.read_shipped(spec, data.tag) if spec in BUILDERS else None
+    if shipped is None and required:
+        raise ModelError(_no_weights(spec, data))
+    return shipped
+
+
+def _no_weights(spec: str, data: DataSplits) -> str:
+    train = ""
+    if spec in BUILDERS:
+        train = (
+            f", or train them: `python scripts/train_dense.py --model {spec} --data {data.name} "
+            f"--image-size {data.input_shape[1]} --out FILE.safetensors`"
+        )
+    return (
+        f"no trained weights for {spec} on {data.tag} (shipped: {', '.join(stored.shipped())}); "
+        f"give `--weights FILE`{train}"
+    )
+
+
+def _check_finite(spec: str, module: nn.Module) -> None:
+    for name, value in module.state_dict().items():
+        if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
+            raise ModelError(f"{spec}: the weights {name!r} are not finite; give other `--weights`")
+
+
+def _check_fit(spec: str, module: nn.Module, data: DataSplits) -> None:
+    """Run two images through the network."""
+    images, _ = data.validation.tensors(2)
+    with user_code(f"{spec} does not fit {data.tag}: a forward pass", ModelError), torch.no_grad():
+        output = module(images)
+    if not isinstance(output, Tensor):
+        raise ModelError(f"{spec} returned {type(output).__name__}; return one tensor from forward")
+    if output.ndim == 2 and output.shape[1] < data.num_classes:
+        raise ModelError(
+            f"{spec} has {output.shape[1]} outputs and {data.tag} {data.num_classes} classes; give a "
+            "model with one output a class"
+        )

@@ -1,0 +1,118 @@
+"""A plan: which channels of each group stay, in the dense network's coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from rlprune.cost.analytic import Widths
+from rlprune.errors import PlanError, UnknownNameError
+from rlprune.graph.group_graph import GroupGraph
+from rlprune.surgery.replay import materialise
+
+Scores = Mapping[str, npt.ArrayLike]
+
+
+class Plan:
+    """Kept channel indices per dependency group of one network.
+
+    Args:
+        kept: `{group: kept root channels}`; groups that are not named stay whole.
+        graph: the network's dependency groups.
+
+    Raises:
+        PlanError: if indices are out of range, empty, or split channels that are tied.
+        UnknownNameError: if a group does not exist.
+    """
+
+    def __init__(self, kept: Mapping[str, Iterable[int]], graph: GroupGraph) -> None:
+        for name in kept:
+            if name not in graph.names:
+                raise UnknownNameError("group", name, graph.names)
+        self.graph = graph
+        self.kept: dict[str, tuple[int, ...]] = {
+            group.name: tuple(sorted({int(c) for c in kept[group.name]}))
+            if group.name in kept
+            else tuple(range(group.width))
+            for group in graph.groups
+        }
+        self._check()
+
+    @classmethod
+    def uniform(cls, graph: GroupGraph, kept: float) -> Plan:
+        """Keep the same fraction of every group, best channels by group L2 norm.
+
+        Args:
+            graph: the network's dependency groups.
+            kept: fraction of channels to keep, in (0, 1]; floors still hold.
+        """
+        if not 0.0 < kept <= 1.0:
+            raise PlanError(f"kept must be in (0, 1], got {kept}")
+        units = np.rint(graph.widths * kept / graph.steps).astype(np.int64) * graph.steps
+        return cls.from_widths(graph, np.maximum(units, graph.floors))
+
+    @classmethod
+    def from_widths(cls, graph: GroupGraph, widths: Widths, scores: Scores | None = None) -> Plan:
+        """Keep the best `widths[g]` channels of each group by score (default: group L2 norm)."""
+        kept = {
+            group.name: group.keep_best(
+                group.norms if scores is None else scores[group.name], int(width)
+            )
+            for group, width in zip(graph.groups, widths, strict=True)
+        }
+        return cls(kept, graph)
+
+    @cached_property
+    def widths(self) -> Widths:
+        """Kept channels per group; shape `(groups,)`."""
+        return np.array([len(self.kept[name]) for name in self.graph.names], dtype=np.int64)
+
+    @cached_property
+    def key(self) -> tuple[tuple[int, ...], ...]:
+        """Identity of the decision, for caches."""
+        return tuple(self.kept[name] for name in self.graph.names)
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Return a new, physically smaller model; the original is untouched."""
+        return materialise(model, self.graph, self.kept)
+
+    def save(self, folder: str | Path, small: nn.Module) -> None:
+        """Write `plan.json` and `model.safetensors`; see `rlprune.load`."""
+        from rlprune.surgery.storage import save_pruned
+
+        save_pruned(Path(folder), self, small)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plan) and self.kept == other.kept
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(
+            f"{group.name}: {len(self.kept[group.name])}/{group.width}"
+            for group in self.graph.groups
+        )
+        return f"Plan({sizes})"
+
+    def _check(self) -> None:
+        for group in self.graph.groups:
+            kept = self.kept[group.name]
+            if not kept or kept[0] < 0 or kept[-1] >= group.width:
+                raise PlanError(
+                    f"group {group.name!r} needs at least one kept channel in "
+                    f"0..{group.width - 1}, got {list(kept)[:5]}"
+                )
+            if group.atoms:
+                atoms = np.asarray(group.atoms)
+                whole = np.isin(atoms, atoms[list(kept)]).sum()
+                if whole != len(kept):
+                    raise PlanError(
+                        f"group {group.name!r} has channels that are tied in sets of {group.step}; "
+                        "keep or remove whole sets"
+                    )

@@ -1,0 +1,180 @@
+"""Train a dense network on a task's train split and save its weights.
+
+One network:
+
+    python scripts/train_dense.py --model resnet20 --data fashion-mnist --image-size 14 \
+        --epochs 8 --out FILE.safetensors
+
+All the digits weights that ship with the package:
+
+    python scripts/train_dense.py --all-digits
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rlprune.data import DataSplits, Split, load_data
+from rlprune.errors import RLPruneError
+from rlprune.models import BUILTIN_NAMES, build_model
+
+_WEIGHTS = Path(__file__).resolve().parents[1] / "rlprune" / "models" / "weights"
+_DIGITS_EPOCHS = 60
+_EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to train, on what, and where the weights go."""
+
+    model: str = "resnet20"
+    """A built-in model, or torchvision:NAME."""
+    data: str = "digits"
+    """A task; see `rlprune --help`."""
+    image_size: int | None = None
+    """Resize the images to this."""
+    epochs: int = 10
+    """Passes over the train split."""
+    seed: int = 0
+    """Seed of the initial weights, the order of the samples and the shifts."""
+    out: Path | None = None
+    """Where the weights go: FILE.safetensors."""
+    data_dir: Path | None = None
+    """Where data files are looked for and downloaded to."""
+    threads: int = 1
+    """CPU threads."""
+    learning_rate: float = 0.1
+    """Peak of the one-cycle schedule."""
+    shift: int | None = None
+    """Largest random shift of an image, in pixels; 1 on digits and 0 elsewhere when not given."""
+    all_digits: bool = False
+    """Train every built-in model on digits and put the weights where the package looks for them."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trained network and its quality on the validation split."""
+
+    module: nn.Module
+    metric: str
+    value: float
+
+
+def main(options: Options) -> None:
+    """Train what was asked for."""
+    torch.set_num_threads(options.threads)
+    if options.all_digits:
+        data = load_data("digits")
+        for name in BUILTIN_NAMES:
+            result = train(name, data, _DIGITS_EPOCHS, options.seed, options.learning_rate, shift=1)
+            save(result, name, data, _WEIGHTS / f"{name}_{data.tag}.safetensors")
+        return
+    if options.out is None or options.out.suffix != ".safetensors":
+        raise RLPruneError("no place for the weights; type `--out FILE.safetensors`")
+    data = load_data(options.data, data_dir=options.data_dir, image_size=options.image_size)
+    shift = options.shift if options.shift is not None else int(options.data == "digits")
+    result = train(options.model, data, options.epochs, options.seed, options.learning_rate, shift)
+    save(result, options.model, data, options.out)
+
+
+def train(
+    model: str, data: DataSplits, epochs: int, seed: int, learning_rate: float, shift: int
+) -> Result:
+    """Train a network from scratch with SGD and a one-cycle schedule."""
+    torch.manual_seed(seed)
+    channels, image_size, _ = data.input_shape
+    module = build_model(
+        model, in_channels=channels, num_classes=data.num_classes, image_size=image_size
+    )
+    batches = data.train.loader(min(128, len(data.train)), shuffle=True, seed=seed, drop_last=True)
+    steps = epochs * sum(1 for _ in batches)
+    optimizer = torch.optim.SGD(
+        module.parameters(), lr=learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps)
+    console = Console()
+    metric, value = "", math.nan
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"{model} on {data.tag}", total=steps)
+        for epoch in range(1, epochs + 1):
+            module.train()
+            for images, targets in batches:
+                images = shifted(images, shift)
+                optimizer.zero_grad(set_to_none=True)
+                loss_function(images, targets)(module(images)).backward()
+                optimizer.step()
+                schedule.step()
+                progress.advance(task)
+            metric, value = quality(module, data.validation)
+            console.print(f"{model} on {data.tag}: epoch {epoch}/{epochs}, {metric} {value:.4f}")
+    return Result(module, metric, value)
+
+
+def shifted(images: Tensor, most: int) -> Tensor:
+    """Shift every image by up to `most` pixels, repeating its border."""
+    if most == 0:
+        return images
+    count, _, height, width = images.shape
+    padded = functional.pad(images, (most, most, most, most), mode="replicate")
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    rows, columns = torch.randint(2 * most + 1, (2, count))
+    return windows[torch.arange(count), :, rows, columns]
+
+
+def loss_function(images: Tensor, targets: Tensor) -> Callable[[Tensor], Tensor]:
+    """Cross-entropy for logits, squared error for reconstructions."""
+
+    def loss(output: Tensor) -> Tensor:
+        if output.ndim == images.ndim:
+            return functional.mse_loss(output, images)
+        return functional.cross_entropy(output, targets)
+
+    return loss
+
+
+@torch.no_grad()
+def quality(module: nn.Module, split: Split) -> tuple[str, float]:
+    """Accuracy of logits, or peak signal-to-noise ratio of reconstructions in dB."""
+    module.eval()
+    images, targets = split.tensors()
+    output = torch.cat([module(part) for part in images.split(_EVALUATION_BATCH)])
+    if output.ndim == images.ndim:
+        peak = images.max() - images.min()
+        noise = functional.mse_loss(output, images)
+        return "validation PSNR", float(10 * torch.log10(peak.square() / noise))
+    return "validation accuracy", float((output.argmax(dim=1) == targets).float().mean())
+
+
+def save(result: Result, model: str, data: DataSplits, path: Path) -> None:
+    """Write the weights in half precision; a reader never sees a half-written file."""
+    state = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in result.module.state_dict().items()
+    }
+    about = {"model": model, "data": data.tag, result.metric: f"{result.value:.4f}"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        draft = Path(folder) / path.name
+        safetensors.torch.save_file(state, draft, metadata=about)
+        os.replace(draft, path)
+    print(f"{model} on {data.tag}: {result.metric} {result.value:.4f}, saved to {path}")
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Options, description=__doc__))
+    except RLPruneError as error:
+        raise SystemExit(f"error: {error}") from None
