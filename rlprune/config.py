@@ -23,9 +23,9 @@ class LatencySettings(Settings):
     """Images per timed forward pass."""
     threads: int = Field(default=2, ge=1)
     """CPU threads while timing and evaluating."""
-    rounds: int = Field(default=7, ge=3)
+    rounds: int = Field(default=5, ge=3)
     """Interleaved rounds; the median over rounds is reported."""
-    round_ms: float = Field(default=20.0, gt=0)
+    round_ms: float = Field(default=4.0, gt=0)
     """Least time, in milliseconds, that each model runs per round."""
 
 
@@ -47,7 +47,7 @@ class PPOSettings(Settings):
 
     learning_rate: float = Field(default=2e-3, gt=0)
     """Adam step size."""
-    episodes_per_update: int = Field(default=16, ge=2)
+    episodes_per_update: int = Field(default=8, ge=2)
     """Episodes collected before each update."""
     n_epochs: int = Field(default=8, ge=1)
     """Passes over the collected episodes per update."""
