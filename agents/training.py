@@ -27,11 +27,14 @@ class Training:
     Attributes:
         agent: the policy after its last update, not the best episode's.
         returns: of every episode, in order.
+        deterministic: for every problem, the return of the policy without exploration before and
+            after training.
         interrupted: whether Ctrl-C ended the run early.
     """
 
     agent: PPOAgent
     returns: tuple[float, ...]
+    deterministic: tuple[tuple[float, float], ...]
     interrupted: bool
 
 
@@ -80,6 +83,8 @@ def train_agent(
     )
     if start is not None:
         ppo.policy.load_state_dict(start.policy.state_dict())
+    agent = PPOAgent(ppo.policy, settings, rewards)
+    before = [deterministic_return(agent, problem) for problem in problems]
     ppo.set_logger(_logger(tensorboard))
     hparams = {
         **settings.model_dump(),
@@ -97,25 +102,23 @@ def train_agent(
         callback.close()
         ppo.logger.close()
     ppo.policy.set_training_mode(False)
-    record = {
+    after = [deterministic_return(agent, problem) for problem in problems]
+    agent.trained_on = {
         "models": sorted({problem.name for problem in problems}),
         "data": sorted({problem.data.tag for problem in problems}),
         "budgets": sorted({str(problem.budget) for problem in problems}),
         "episodes": len(callback.returns),
         "seed": seed,
     }
-    agent = PPOAgent(ppo.policy, settings, rewards, record)
-    return Training(agent, tuple(callback.returns), interrupted)
+    pairs = tuple(zip(before, after, strict=True))
+    return Training(agent, tuple(callback.returns), pairs, interrupted)
 
 
-def deterministic_return(
-    agent: PPOAgent, problem: Problem, rewards: RewardSettings | None = None
-) -> float:
+def deterministic_return(agent: PPOAgent, problem: Problem) -> float:
     """Return what the policy without exploration is paid on a problem; one evaluation."""
-    rewards = rewards or agent.reward
     plan = problem.decode(agent.walk_allocation(Walk(problem)))
-    measured = problem.evaluate(plan, latency=rewards.latency > 0)
-    return reward(problem, measured, rewards).total
+    measured = problem.evaluate(plan, latency=agent.reward.latency > 0)
+    return reward(problem, measured, agent.reward).total
 
 
 def _logger(folder: Path | None) -> Logger:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from tyro.conf import Positional
 
 Quantity = Literal["macs", "params"]
 """What a budget may limit; 1 MAC = 2 FLOPs."""
@@ -21,8 +23,6 @@ class LatencySettings(Settings):
 
     batch_size: int = Field(default=64, ge=1)
     """Images per timed forward pass."""
-    threads: int = Field(default=2, ge=1)
-    """CPU threads while timing and evaluating."""
     rounds: int = Field(default=5, ge=3)
     """Interleaved rounds; the median over rounds is reported."""
     round_ms: float = Field(default=4.0, gt=0)
@@ -59,3 +59,110 @@ class PPOSettings(Settings):
     """Standard deviation of the actions at the start, in units of the action range."""
     hidden: int = Field(default=64, ge=1)
     """Units in each of the two hidden layers of policy and value function."""
+
+
+class RecipeSettings(Settings):
+    """The standard fine-tuning recipe."""
+
+    batch_size: int = Field(default=128, ge=2)
+    """Images per step."""
+    learning_rate: float = Field(default=0.05, gt=0)
+    """Peak of the one-cycle schedule."""
+    weight_decay: float = Field(default=5e-4, ge=0)
+    """L2 penalty."""
+    distillation: float = Field(default=0.5, ge=0, le=1)
+    """Share of the distillation loss; the rest is the task's own loss."""
+
+
+class TaskSettings(Settings):
+    """What every command needs to know about data and machine."""
+
+    data: str = "digits"
+    """digits, fashion-mnist, cifar10, cifar100, imagefolder:DIR or path/to/file.py:factory."""
+    data_dir: Path | None = None
+    """Where data sets lie or are downloaded to."""
+    image_size: int | None = Field(default=None, ge=8)
+    """Resize images to this many pixels; by default each data set's own size."""
+    weights: tuple[Path, ...] = ()
+    """Trained weights, .safetensors or .pth, one file per model."""
+    device: str = "cpu"
+    """Torch device, or auto."""
+    threads: int = Field(default=2, ge=1)
+    """CPU threads for evaluating and timing."""
+    seed: int = 0
+    """Of search images, policy and fine-tuning; the data splits never change."""
+
+
+class InspectSettings(TaskSettings):
+    """Groups, cost shares, sensitivity, and what cannot be pruned and why."""
+
+    model: str
+    """Built-in name, torchvision:NAME or path/to/file.py:factory."""
+    sensitivity: bool = True
+    """Measure what cutting each group alone to half costs."""
+
+
+class TrainSettings(TaskSettings):
+    """Train an agent on one or more models and budgets."""
+
+    model: tuple[str, ...] = Field(min_length=1)
+    """Models to train on: built-in names, torchvision:NAME or path/to/file.py:factory."""
+    budget: tuple[str, ...] = Field(default=("macs=0.5",), min_length=1)
+    """Budgets to train on, such as macs=0.5 or macs=0.5,params=0.6 when both must hold."""
+    episodes: int = Field(default=400, ge=1)
+    """Plans to try; every episode is one walk over the groups of one model."""
+    out: Path
+    """Run folder to write; must not exist yet."""
+    resume: Path | None = None
+    """Run folder whose agent is trained further."""
+    ppo: PPOSettings = PPOSettings()
+    """Hyperparameters of PPO."""
+    reward: RewardSettings = RewardSettings()
+    """Weights of the reward."""
+    latency: LatencySettings = LatencySettings()
+    """How latency is measured during the search."""
+
+
+class ApplySettings(TaskSettings):
+    """Prune a model with a trained agent; nothing is trained but the optional fine-tuning."""
+
+    agent: Positional[Path]
+    """Agent folder, or the run folder of a training."""
+    model: str
+    """Built-in name, torchvision:NAME or path/to/file.py:factory."""
+    budget: str = "macs=0.5"
+    """What may be kept, such as macs=0.5 or macs=0.5,params=0.6 when both must hold."""
+    evaluations: int = Field(default=0, ge=0)
+    """Plans to sample and measure before choosing; 0 takes the agent's first answer."""
+    finetune_epochs: int = Field(default=0, ge=0)
+    """Epochs of the standard recipe after pruning."""
+    out: Path
+    """Run folder to write; must not exist yet."""
+    recipe: RecipeSettings = RecipeSettings()
+    """The fine-tuning recipe."""
+    latency: LatencySettings = LatencySettings()
+    """How latency is measured during the search."""
+
+
+class DemoSettings(Settings):
+    """The main job on digits: train an agent, apply it to two networks, report."""
+
+    out: Path | None = None
+    """Run folder to write; runs/demo, or the next free name, by default."""
+    episodes: int = Field(default=200, ge=1)
+    """Plans to train the agent on."""
+    threads: int = Field(default=2, ge=1)
+    """CPU threads for evaluating and timing."""
+    seed: int = 0
+    """Of everything."""
+
+
+class ReviewSettings(Settings):
+    """Summarise runs in the terminal and open TensorBoard on them."""
+
+    runs: Positional[tuple[Path, ...]] = Field(min_length=1)
+    """Run folders of train, apply or demo."""
+    tensorboard: bool = True
+    """Start TensorBoard and keep it up until Ctrl-C (only in a terminal)."""
+    port: int = Field(default=6006, ge=0)
+    """TensorBoard's port; 0 takes any free one."""

@@ -33,7 +33,7 @@ def measure_interleaved(
     Args:
         models: `{name: model}`, in eval mode on the batch's device.
         batch: input of the timed forward pass, `(N, C, H, W)`.
-        settings: rounds, threads and the least time per round.
+        settings: rounds and the least time per round; torch's own thread count is used.
 
     Returns:
         `{name: milliseconds per forward pass, one entry per round}`.
@@ -42,7 +42,7 @@ def measure_interleaved(
         name: Timer(
             stmt="model(batch)",
             globals={"model": model, "batch": batch},
-            num_threads=settings.threads,
+            num_threads=torch.get_num_threads(),
         )
         for name, model in models.items()
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,20 @@ class Ledger:
     evaluations: int = 0
     profile_evaluations: int = 0
     cache_hits: int = 0
+
+    @classmethod
+    def total(cls, ledgers: Iterable[Ledger]) -> Ledger:
+        """Return the sum of several ledgers."""
+        counts = [astuple(ledger) for ledger in ledgers]
+        return cls(*(sum(column) for column in zip(*counts, strict=True)))
+
+    def since(self, earlier: Ledger) -> Ledger:
+        """Return what was counted after an earlier copy of this ledger."""
+        return Ledger(
+            self.evaluations - earlier.evaluations,
+            self.profile_evaluations - earlier.profile_evaluations,
+            self.cache_hits - earlier.cache_hits,
+        )
 
 
 class Evaluator:

@@ -41,14 +41,19 @@ def materialise(model: nn.Module, graph: GroupGraph, kept: Kept) -> nn.Module:
 
 
 def install(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Replace the tensors of a model by name and set its layers' sizes from the new shapes."""
+    """Replace the tensors of a model by name and set its layers' sizes from the new shapes.
+
+    Layers that hold the same parameter hold the same one afterwards.
+    """
+    replaced: dict[nn.Parameter, nn.Parameter] = {}
     for prefix, module in model.named_modules():
         depthwise = is_depthwise(module)
         dot = f"{prefix}." if prefix else ""
         for name, parameter in list(module.named_parameters(recurse=False)):
-            tensor = tensors[dot + name].detach()
-            replacement = nn.Parameter(tensor, requires_grad=parameter.requires_grad)
-            setattr(module, name, replacement)
+            if parameter not in replaced:
+                tensor = tensors[dot + name].detach()
+                replaced[parameter] = nn.Parameter(tensor, requires_grad=parameter.requires_grad)
+            setattr(module, name, replaced[parameter])
         for name, _ in list(module.named_buffers(recurse=False)):
             if dot + name in tensors:
                 setattr(module, name, tensors[dot + name].detach())

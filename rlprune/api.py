@@ -1,0 +1,122 @@
+"""The Python calls, composed from the library, the environment and the agents."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from rlprune.agents.base import Agent, Proposal
+from rlprune.agents.bundle import load_agent
+from rlprune.agents.fixed import SensitivityAgent
+from rlprune.config import LatencySettings, RecipeSettings
+from rlprune.cost.budget import Budget
+from rlprune.data.splits import DataSplits
+from rlprune.evaluate.evaluator import Ledger
+from rlprune.models.registry import LoadedModel
+from rlprune.problem import Problem
+from rlprune.recipes.finetune import finetune, steps_of
+from rlprune.report.measure import measure_for_report
+from rlprune.report.result import Measured
+from rlprune.surgery.plan import Plan
+
+# Reports time longer than a search does: they are made once.
+REPORT_ROUNDS = 15
+REPORT_ROUND_MS = 20.0
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned network and what it cost.
+
+    Attributes:
+        model: physically smaller, recalibrated, fine-tuned if that was asked for; eval mode.
+        plan: which channels were kept.
+        measurements: `{"dense", "pruned"[, "finetuned"]}` on the test split.
+        proposal: the agent's choice.
+        ledger: evaluations made for it.
+        seconds: the choice took, without fine-tuning and reporting.
+    """
+
+    model: nn.Module
+    plan: Plan
+    measurements: dict[str, Measured]
+    proposal: Proposal
+    ledger: Ledger
+    seconds: float
+
+
+def prune(
+    model: nn.Module | LoadedModel | str,
+    data: DataSplits | str = "digits",
+    budget: Budget | str = "macs=0.5",
+    agent: Agent | str | Path | None = None,
+    evaluations: int = 0,
+    *,
+    finetune_epochs: int = 0,
+    device: str = "cpu",
+    seed: int = 0,
+) -> Pruned:
+    """Prune a trained network to a budget; the original is untouched.
+
+    Args:
+        model: a trained module, or a name that `--model` accepts.
+        data: a name that `--data` accepts, or splits.
+        budget: such as `macs=0.5`.
+        agent: an agent or its folder; None takes the measured-sensitivity heuristic.
+        evaluations: plans to measure before choosing; 0 takes the agent's first answer.
+        finetune_epochs: epochs of the standard recipe after pruning.
+        device: torch device.
+        seed: of search images, sampled plans and fine-tuning.
+    """
+    problem = Problem.build(model, data, budget, device=device, seed=seed)
+    chosen = load_agent(agent) if isinstance(agent, str | Path) else agent or SensitivityAgent()
+    return prune_problem(problem, chosen, evaluations, finetune_epochs=finetune_epochs, seed=seed)
+
+
+def prune_problem(
+    problem: Problem,
+    agent: Agent,
+    evaluations: int = 0,
+    *,
+    finetune_epochs: int = 0,
+    recipe: RecipeSettings | None = None,
+    latency: LatencySettings | None = None,
+    seed: int = 0,
+) -> Pruned:
+    """Let an agent choose a plan, apply it, optionally fine-tune, and measure everything."""
+    before, started = problem.uses(), time.perf_counter()
+    proposal = agent.propose(problem, evaluations)
+    seconds = time.perf_counter() - started
+    evaluator = problem.evaluator
+    pruned = evaluator.repaired(proposal.plan)
+    models = {"dense": evaluator.model, "pruned": pruned}
+    if finetune_epochs:
+        settings = recipe or RecipeSettings()
+        tuned = evaluator.repaired(proposal.plan)
+        finetune(
+            tuned,
+            evaluator.model,
+            problem.data,
+            evaluator.task,
+            settings,
+            steps=steps_of(finetune_epochs, problem.data, settings),
+            seed=seed,
+        )
+        models["finetuned"] = tuned
+    small = problem.graph.macs(proposal.plan)
+    macs = {name: small for name in models} | {"dense": problem.graph.macs()}
+    timing = (latency or LatencySettings()).model_copy(
+        update={"rounds": REPORT_ROUNDS, "round_ms": REPORT_ROUND_MS}
+    )
+    measurements = measure_for_report(models, macs, problem.data, evaluator.task, timing)
+    return Pruned(
+        model=models.get("finetuned", pruned),
+        plan=proposal.plan,
+        measurements=measurements,
+        proposal=proposal,
+        ledger=problem.ledger.since(before),
+        seconds=seconds,
+    )

@@ -1,0 +1,270 @@
+"""The command line: train an agent, apply it, review what happened."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from rlprune.agents.bundle import load_agent, save_agent
+from rlprune.agents.ppo import PPOAgent
+from rlprune.agents.training import train_agent
+from rlprune.api import prune_problem
+from rlprune.config import (
+    ApplySettings,
+    DemoSettings,
+    InspectSettings,
+    ReviewSettings,
+    TaskSettings,
+    TrainSettings,
+)
+from rlprune.config_file import expand_config
+from rlprune.cost.budget import Budget
+from rlprune.data.registry import load_data
+from rlprune.data.splits import DataSplits
+from rlprune.errors import ModelError, RLPruneError
+from rlprune.evaluate.evaluator import Ledger
+from rlprune.files import staged_folder, write_text
+from rlprune.models.registry import load_model
+from rlprune.problem import Problem
+from rlprune.report.card import model_card
+from rlprune.report.events import open_tensorboard, write_events
+from rlprune.report.page import report_page
+from rlprune.report.record import pruned_result, search_record, training_result
+from rlprune.report.result import RESULT_FILE, Result, TrainingRecord, read_result
+from rlprune.report.run_folder import check_free, next_free, write_header
+from rlprune.report.terminal import groups_table, result_table, training_table, warnings_of
+from rlprune.surgery.storage import save_pruned
+
+console = Console()
+
+Command = (
+    Annotated[DemoSettings, tyro.conf.subcommand("demo")]
+    | Annotated[InspectSettings, tyro.conf.subcommand("inspect")]
+    | Annotated[TrainSettings, tyro.conf.subcommand("train")]
+    | Annotated[ApplySettings, tyro.conf.subcommand("apply")]
+    | Annotated[ReviewSettings, tyro.conf.subcommand("review")]
+)
+
+DEMO_TRAINED, DEMO_APPLIED, DEMO_BUDGET = "plain_cnn", "mobilenetv2", "macs=0.3"
+DEMO_FINETUNE_EPOCHS = 10
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; errors that a user can cause are one line and exit code 2."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        settings: Any = tyro.cli(
+            Command,  # type: ignore[arg-type]
+            prog="rlprune",
+            description=__doc__,
+            args=expand_config(words),
+            config=(tyro.conf.OmitSubcommandPrefixes,),
+        )
+        run(settings, words)
+    except RLPruneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def run(settings: Any, words: Sequence[str]) -> None:
+    """Dispatch settings to their command."""
+    if isinstance(settings, TaskSettings | DemoSettings):
+        torch.set_num_threads(settings.threads)
+    match settings:
+        case InspectSettings():
+            run_inspect(settings)
+        case TrainSettings():
+            run_train(settings, words)
+        case ApplySettings():
+            run_apply(settings, words)
+        case DemoSettings():
+            run_demo(settings, words)
+        case ReviewSettings():
+            run_review(settings)
+
+
+def run_inspect(settings: InspectSettings) -> None:
+    """Print groups, cost shares, sensitivities and what is left out."""
+    data = _data(settings)
+    problem = _problem(settings, settings.model, data, Budget((("macs", 1.0),)))
+    console.print(problem.graph.table())
+    if settings.sensitivity:
+        table = Table(title="divergence from the dense network with one group alone cut to half")
+        table.add_column("group")
+        table.add_column("score (higher = more sensitive)", justify="right")
+        for name, score in zip(problem.graph.names, problem.sensitivity.scores, strict=True):
+            table.add_row(name, f"{score:.5f}")
+        console.print(table)
+
+
+def run_train(settings: TrainSettings, words: Sequence[str]) -> tuple[PPOAgent, Result]:
+    """Train an agent and write its run folder; Ctrl-C ends the training, not the writing."""
+    check_free(settings.out)
+    start = load_agent(settings.resume) if settings.resume else None
+    data = _data(settings)
+    budgets = [Budget.parse(text) for text in settings.budget]
+    firsts = [
+        _problem(settings, model, data, budgets[0], index)
+        for index, model in enumerate(settings.model)
+    ]
+    problems = [first.with_budget(budget) for first in firsts for budget in budgets]
+    write_header(settings.out, settings, words)
+    started = time.perf_counter()
+    training = train_agent(
+        problems,
+        settings.episodes,
+        settings=settings.ppo,
+        rewards=settings.reward,
+        seed=settings.seed,
+        start=start,
+        tensorboard=settings.out / "tensorboard",
+        notes={"config": f"```json\n{settings.model_dump_json(indent=2)}\n```"},
+    )
+    save_agent(training.agent, settings.out / "agent")
+    labels = [f"{problem.name} at {problem.budget}" for problem in problems]
+    record = TrainingRecord(
+        episodes=len(training.returns),
+        returns=training.returns,
+        deterministic=dict(zip(labels, training.deterministic, strict=True)),
+        interrupted=training.interrupted,
+    )
+    ledger = Ledger.total(first.ledger for first in firsts)
+    seconds = time.perf_counter() - started
+    search = search_record("ppo", ledger, seconds, agent=str(settings.out / "agent"))
+    result = training_result(problems, record, search, settings.seed)
+    write_text(settings.out / RESULT_FILE, result.to_json())
+    write_text(settings.out / "report.html", report_page([result]))
+    _show(result)
+    console.print(f"agent saved in {settings.out / 'agent'}", soft_wrap=True)
+    return training.agent, result
+
+
+def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
+    """Prune one model with a trained agent; the run folder appears whole or not at all."""
+    check_free(settings.out)
+    agent = load_agent(settings.agent)
+    agent.seed = settings.seed
+    problem = _problem(settings, settings.model, _data(settings), Budget.parse(settings.budget))
+    pruned = prune_problem(
+        problem,
+        agent,
+        settings.evaluations,
+        finetune_epochs=settings.finetune_epochs,
+        recipe=settings.recipe,
+        latency=settings.latency,
+        seed=settings.seed,
+    )
+    proposal = pruned.proposal
+    search = search_record(
+        proposal.method,
+        pruned.ledger,
+        pruned.seconds,
+        agent=str(settings.agent),
+        fallback=proposal.fallback,
+    )
+    result = pruned_result(problem, pruned.plan, pruned.measurements, search, settings.seed)
+    with staged_folder(settings.out) as staging:
+        write_header(staging, settings, words)
+        (staging / RESULT_FILE).write_text(result.to_json())
+        (staging / "report.html").write_text(report_page([result]))
+        card = model_card(result, loads_alone=".py:" not in problem.name)
+        save_pruned(staging / "model", pruned.plan, pruned.model, problem.recipe, card)
+        write_events(staging / "tensorboard", result, settings.model_dump_json(indent=2))
+    _show(result)
+    console.print(f"model saved in {settings.out / 'model'}", soft_wrap=True)
+    return result
+
+
+def run_demo(settings: DemoSettings, words: Sequence[str]) -> None:
+    """Train on one network, apply to it and to a network of another family, and report."""
+    out = settings.out or next_free(Path("runs/demo"))
+    check_free(out)
+    shared = {"data": "digits", "threads": settings.threads, "seed": settings.seed}
+    console.rule(f"1. train an agent on {DEMO_TRAINED}, digits, {DEMO_BUDGET}")
+    train = TrainSettings(
+        model=(DEMO_TRAINED,),
+        budget=(DEMO_BUDGET,),
+        episodes=settings.episodes,
+        out=out / "train",
+        **shared,
+    )
+    _, trained = run_train(train, words)
+    results = [trained]
+    for number, model in enumerate((DEMO_TRAINED, DEMO_APPLIED), start=2):
+        console.rule(f"{number}. apply it to {model} with no further training of the agent")
+        apply = ApplySettings(
+            agent=out / "train" / "agent",
+            model=model,
+            budget=DEMO_BUDGET,
+            finetune_epochs=DEMO_FINETUNE_EPOCHS,
+            out=out / model,
+            **shared,
+        )
+        results.append(run_apply(apply, words))
+    write_text(out / "report.html", report_page(results))
+    console.print(f"report: {out / 'report.html'}; next: rlprune review {out}", soft_wrap=True)
+
+
+def run_review(settings: ReviewSettings) -> None:
+    """Print the summary of every run, then serve TensorBoard on them."""
+    runs = [run for given in settings.runs for run in _runs_in(given)]
+    results = [read_result(run) for run in runs]
+    for run, result in zip(runs, results, strict=True):
+        console.rule(str(run))
+        _show(result)
+    if settings.tensorboard:
+        open_tensorboard(runs, settings.port, console)
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    """Return a run folder itself, or the runs inside a demo's folder."""
+    inside = sorted(path.parent for path in folder.glob(f"*/{RESULT_FILE}"))
+    return inside if inside and not (folder / RESULT_FILE).is_file() else [folder]
+
+
+def _show(result: Result) -> None:
+    if result.training is not None:
+        console.print(training_table(result))
+    if result.dense is not None:
+        console.print(result_table(result))
+        console.print(groups_table(result))
+    for text in warnings_of(result):
+        console.print(f"warning: {text}", style="bold red")
+
+
+def _data(settings: TaskSettings) -> DataSplits:
+    return load_data(settings.data, data_dir=settings.data_dir, image_size=settings.image_size)
+
+
+def _problem(
+    settings: TaskSettings, model: str, data: DataSplits, budget: Budget, index: int = 0
+) -> Problem:
+    if len(settings.weights) > index + 1 and not isinstance(settings, TrainSettings):
+        raise ModelError("--weights takes one file for one model")
+    weights = settings.weights[index] if index < len(settings.weights) else None
+    loaded = load_model(model, data, weights=weights)
+    timed = not isinstance(settings, TrainSettings) or settings.reward.latency > 0
+    return Problem.build(
+        loaded,
+        data,
+        budget,
+        device=settings.device,
+        seed=settings.seed,
+        latency=getattr(settings, "latency", None),
+        measure_latency=timed and not isinstance(settings, InspectSettings),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The final measurement: test split once, latencies side by side on this machine."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from rlprune.config import LatencySettings
+from rlprune.cost.latency import measure_interleaved, summarise
+from rlprune.data.splits import DataSplits
+from rlprune.evaluate.evaluator import measure_quality
+from rlprune.evaluate.tasks import Task
+from rlprune.report.result import Device, Measured, Metric, Timing
+
+BATCH_SIZES = (1, 64)
+
+
+def measure_for_report(
+    models: Mapping[str, nn.Module],
+    macs: Mapping[str, int],
+    data: DataSplits,
+    task: Task,
+    settings: LatencySettings,
+) -> dict[str, Measured]:
+    """Measure networks for a report; the only place that touches the test split.
+
+    Args:
+        models: `{name: network}` in eval mode on one device; timed interleaved.
+        macs: `{name: MACs per image}`.
+        data: the four splits.
+        task: whose metric is reported.
+        settings: rounds and time per round.
+    """
+    device = next(next(iter(models.values())).parameters()).device
+    images, _ = data.test.tensors(max(BATCH_SIZES))
+    latencies: dict[str, dict[str, Timing]] = {name: {} for name in models}
+    for size in BATCH_SIZES:
+        batch = images.repeat(-(-size // len(images)), 1, 1, 1)[:size].to(device)
+        for name, samples in measure_interleaved(models, batch, settings).items():
+            timing = summarise(samples)
+            latencies[name][f"batch_{size}"] = Timing(median=timing.median_ms, p90=timing.p90_ms)
+    return {
+        name: _measured(model, macs[name], latencies[name], data, task)
+        for name, model in models.items()
+    }
+
+
+def _measured(
+    model: nn.Module, macs: int, latency: dict[str, Timing], data: DataSplits, task: Task
+) -> Measured:
+    value = measure_quality(model, data.test, task)
+    return Measured(
+        accuracy=value if task.metric == "accuracy" else None,
+        metric=Metric(name=task.metric, value=value),
+        split=data.test.role,
+        macs=macs,
+        params=sum(parameter.numel() for parameter in model.parameters()),
+        bytes=sum(t.numel() * t.element_size() for t in model.state_dict().values()),
+        latency_ms=latency,
+    )
+
+
+def describe_device(device: torch.device) -> Device:
+    """Say where a run takes place."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return Device(name=name, type=device.type, threads=torch.get_num_threads(), torch=torch.__version__)
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,64 @@
+"""Pictures of a run, drawn with matplotlib."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from rlprune.report.result import Result
+from rlprune.report.terminal import stages_of
+
+COLOURS = {"dense": "#9aa5b1", "pruned": "#e07a3f", "finetuned": "#2a7f62"}
+
+
+def result_figure(result: Result) -> Figure:
+    """Draw what was kept: quality, cost and latency on the left, channels per group on the right."""
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure.suptitle(f"{result.model} on {result.data}: pruned by {result.search.method}")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
+    stages = stages_of(result)
+    dense = stages["dense"]
+    labels = [dense.metric.name, "MACs", "params", *(b.replace("_", " ") for b in dense.latency_ms)]
+    for i, (name, m) in enumerate(stages.items()):
+        values = [
+            m.metric.value / dense.metric.value,
+            m.macs / dense.macs,
+            m.params / dense.params,
+            *(m.latency_ms[b].median / dense.latency_ms[b].median for b in dense.latency_ms),
+        ]
+        places = np.arange(len(values)) + (i - (len(stages) - 1) / 2) * 0.27
+        bars = left.bar(places, values, 0.25, label=name, color=COLOURS[name])
+        left.bar_label(bars, fmt="%.2f", fontsize=7)
+    left.set_xticks(range(len(labels)), labels, fontsize=8)
+    left.set_ylabel("relative to the dense network")
+    left.set_title("test split; latency measured", fontsize=10)
+    left.legend(fontsize=8, loc="upper right")
+    left.margins(y=0.2)
+    names = [group.name for group in result.groups]
+    right.barh(names, [g.width for g in result.groups], color=COLOURS["dense"], label="dense")
+    right.barh(names, [g.kept for g in result.groups], color=COLOURS["finetuned"], label="kept")
+    right.invert_yaxis()
+    right.tick_params(axis="y", labelsize=max(4, 9 - len(names) // 8))
+    right.set_xlabel("channels")
+    right.set_title("kept per dependency group", fontsize=10)
+    right.legend(fontsize=8)
+    return figure
+
+
+def training_figure(result: Result) -> Figure:
+    """Draw the return of every episode and its moving mean."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    returns = np.asarray(result.training.returns if result.training else (), dtype=np.float64)
+    axes.plot(returns, ".", markersize=3, color=COLOURS["dense"], label="episode")
+    window = max(1, len(returns) // 10)
+    if len(returns) >= window > 0:
+        mean = np.convolve(returns, np.ones(window) / window, mode="valid")
+        places = np.arange(window - 1, len(returns))
+        axes.plot(places, mean, color=COLOURS["pruned"], label=f"mean of {window}")
+    axes.axhline(0.0, color="black", linewidth=0.8, linestyle="--", label="heuristic")
+    axes.set_xlabel("episode")
+    axes.set_ylabel("return")
+    axes.set_title(f"training on {result.model} ({result.data})")
+    axes.legend(fontsize=8)
+    return figure

@@ -1,0 +1,86 @@
+"""Build a `Result` from what a run did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rlprune.evaluate.evaluator import Ledger
+from rlprune.problem import Problem
+from rlprune.report.measure import describe_device
+from rlprune.report.result import (
+    BudgetRecord,
+    GroupRecord,
+    LeftOutRecord,
+    Measured,
+    Result,
+    Search,
+    TrainingRecord,
+)
+from rlprune.surgery.plan import Plan
+
+
+def search_record(
+    method: str, ledger: Ledger, seconds: float, *, agent: str | None, fallback: bool = False
+) -> Search:
+    """Say how a plan or an agent was found and what that cost."""
+    return Search(
+        method=method,
+        agent=agent,
+        profile_evaluations=ledger.profile_evaluations,
+        evaluations=ledger.evaluations,
+        cache_hits=ledger.cache_hits,
+        seconds=seconds,
+        fallback=fallback,
+    )
+
+
+def pruned_result(
+    problem: Problem, plan: Plan, measurements: Mapping[str, Measured], search: Search, seed: int
+) -> Result:
+    """Record one network that was pruned."""
+    achieved = problem.budget.achieved(problem.graph, plan.widths)
+    return Result(
+        command="apply",
+        model=problem.name,
+        data=problem.data.tag,
+        seed=seed,
+        device=describe_device(problem.evaluator.images.device),
+        budgets=tuple(
+            BudgetRecord(quantity=quantity, kept=kept, achieved=achieved[quantity])
+            for quantity, kept in problem.budget.limits
+        ),
+        dense=measurements["dense"],
+        pruned=measurements["pruned"],
+        finetuned=measurements.get("finetuned"),
+        search=search,
+        groups=tuple(
+            GroupRecord(name=group.name, width=group.width, kept=len(plan.kept[group.name]))
+            for group in problem.graph.groups
+        ),
+        left_out=_left_out(problem),
+    )
+
+
+def training_result(
+    problems: list[Problem], training: TrainingRecord, search: Search, seed: int
+) -> Result:
+    """Record the training of an agent on a pool of problems."""
+    limits = dict.fromkeys(limit for problem in problems for limit in problem.budget.limits)
+    distinct = {problem.name: problem for problem in problems}
+    return Result(
+        command="train",
+        model=", ".join(distinct),
+        data=problems[0].data.tag,
+        seed=seed,
+        device=describe_device(problems[0].evaluator.images.device),
+        budgets=tuple(BudgetRecord(quantity=q, kept=kept, achieved=None) for q, kept in limits),
+        search=search,
+        left_out=tuple(item for problem in distinct.values() for item in _left_out(problem)),
+        training=training,
+    )
+
+
+def _left_out(problem: Problem) -> tuple[LeftOutRecord, ...]:
+    return tuple(
+        LeftOutRecord(name=item.name, reason=item.reason) for item in problem.graph.left_out
+    )

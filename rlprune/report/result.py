@@ -1,0 +1,140 @@
+"""`result.json`: the record of one run; its keys are a contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rlprune.errors import RunError
+
+RESULT_FILE = "result.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+
+class Timing(_Record):
+    """Milliseconds per forward pass."""
+
+    median: float
+    p90: float
+
+
+class Metric(_Record):
+    """The task's own metric."""
+
+    name: str
+    value: float
+
+
+class Measured(_Record):
+    """One network, on the test split, with latencies measured side by side with the others."""
+
+    accuracy: float | None
+    metric: Metric
+    split: str
+    macs: int
+    params: int
+    bytes: int
+    latency_ms: dict[str, Timing]
+
+
+class Device(_Record):
+    """Where the run took place."""
+
+    name: str
+    type: str
+    threads: int
+    torch: str
+
+
+class BudgetRecord(_Record):
+    """A limit and what was achieved, as kept fractions; `achieved` is None after training."""
+
+    quantity: str
+    kept: float
+    achieved: float | None
+
+
+class Search(_Record):
+    """How the plan was found and what that cost."""
+
+    method: str
+    agent: str | None
+    profile_evaluations: int
+    evaluations: int
+    cache_hits: int
+    seconds: float
+    fallback: bool
+
+
+class GroupRecord(_Record):
+    """Channels of one group before and after."""
+
+    name: str
+    width: int
+    kept: int
+
+
+class LeftOutRecord(_Record):
+    """A group that was not pruned."""
+
+    name: str
+    reason: str
+
+
+class TrainingRecord(_Record):
+    """What happened while an agent was trained.
+
+    Attributes:
+        returns: of every episode, in order.
+        deterministic: `{problem: (return before training, return after)}` without exploration.
+        interrupted: whether Ctrl-C ended the run early.
+    """
+
+    episodes: int
+    returns: tuple[float, ...]
+    deterministic: dict[str, tuple[float, float]]
+    interrupted: bool
+
+
+class Result(_Record):
+    """A whole `result.json`."""
+
+    version: int = Field(default=1, alias="schema")
+    command: str
+    model: str
+    data: str
+    seed: int
+    device: Device
+    budgets: tuple[BudgetRecord, ...]
+    constraints: tuple[str, ...] = ()
+    dense: Measured | None = None
+    pruned: Measured | None = None
+    finetuned: Measured | None = None
+    search: Search
+    groups: tuple[GroupRecord, ...] = ()
+    left_out: tuple[LeftOutRecord, ...] = ()
+    training: TrainingRecord | None = None
+
+    def to_json(self) -> str:
+        """Return the text of `result.json`."""
+        return self.model_dump_json(by_alias=True, indent=2)
+
+
+def read_result(run: Path) -> Result:
+    """Read `RUN/result.json`.
+
+    Raises:
+        RunError: if it is missing or damaged.
+    """
+    path = run / RESULT_FILE
+    if not path.is_file():
+        raise RunError(f"{path} is missing; give a run folder that train, apply or demo wrote")
+    try:
+        return Result.model_validate_json(path.read_text())
+    except (ValidationError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{path} is damaged ({reason}); run the command again") from error

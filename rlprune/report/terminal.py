@@ -1,0 +1,112 @@
+"""Summaries of runs as terminal tables."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from rlprune.report.result import Measured, Result
+
+STAGES = ("dense", "pruned", "finetuned")
+
+
+def stages_of(result: Result) -> dict[str, Measured]:
+    """Return the networks that a result holds measurements of, in order."""
+    found = {name: getattr(result, name) for name in STAGES}
+    return {name: measured for name, measured in found.items() if measured is not None}
+
+
+def rows_of(result: Result) -> list[tuple[str, ...]]:
+    """Return one row per measured network: metric, cost and latency against the dense one."""
+    rows = []
+    for name, m in stages_of(result).items():
+        dense = result.dense or m
+        ratios = [
+            f"{m.latency_ms[batch].median:.2f} ms ({_percent(m, dense, batch)})"
+            for batch in m.latency_ms
+        ]
+        rows.append(
+            (
+                name,
+                f"{m.metric.value:.4f}",
+                f"{m.macs:,} ({m.macs / dense.macs:.1%})",
+                f"{m.params:,} ({m.params / dense.params:.1%})",
+                f"{m.bytes:,}",
+                *ratios,
+            )
+        )
+    return rows
+
+
+def columns_of(result: Result) -> tuple[str, ...]:
+    """Return the headings of `rows_of`."""
+    dense = result.dense
+    metric = f"{dense.metric.name} ({dense.split})" if dense else "metric"
+    batches = tuple(f"latency, {b.replace('_', ' ')}" for b in (dense.latency_ms if dense else ()))
+    return ("network", metric, "MACs (kept)", "params (kept)", "bytes", *batches)
+
+
+def result_table(result: Result) -> Table:
+    """Return the before-and-after table of an apply run."""
+    budgets = ", ".join(
+        f"{b.quantity} <= {b.kept:g}" + ("" if b.achieved is None else f" (got {b.achieved:.4f})")
+        for b in result.budgets
+    )
+    table = Table(title=f"{result.model} on {result.data}, {budgets}, by {result.search.method}")
+    for i, column in enumerate(columns_of(result)):
+        table.add_column(column, justify="left" if i == 0 else "right")
+    for row in rows_of(result):
+        table.add_row(*row)
+    return table
+
+
+def groups_table(result: Result) -> Table:
+    """Return kept channels per group."""
+    table = Table(title="channels per group")
+    for column in ("group", "dense", "kept", "kept fraction"):
+        table.add_column(column, justify="left" if column == "group" else "right")
+    for group in result.groups:
+        fraction = f"{group.kept / group.width:.0%}"
+        table.add_row(group.name, str(group.width), str(group.kept), fraction)
+    for item in result.left_out:
+        table.add_row(item.name, "-", "-", item.reason, style="dim")
+    return table
+
+
+def training_table(result: Result) -> Table:
+    """Return how a training went: mean returns by quarter, and the policy without exploration."""
+    table = Table(title=f"training on {result.model} ({result.data})")
+    table.add_column("what")
+    table.add_column("return relative to the heuristic", justify="right")
+    if result.training is None:
+        return table
+    returns = result.training.returns
+    quarter = max(1, len(returns) // 4)
+    if returns:
+        table.add_row("first quarter, mean", f"{sum(returns[:quarter]) / quarter:+.4f}")
+        table.add_row("last quarter, mean", f"{sum(returns[-quarter:]) / quarter:+.4f}")
+    for name, (before, after) in result.training.deterministic.items():
+        table.add_row(f"{name}: policy before training", f"{before:+.4f}")
+        table.add_row(f"{name}: policy after training", f"{after:+.4f}")
+    return table
+
+
+def warnings_of(result: Result) -> list[str]:
+    """Return what a user must not miss, such as a pruned network that is not faster."""
+    warnings = []
+    last = result.finetuned or result.pruned
+    if last is not None and result.dense is not None:
+        for batch, timing in last.latency_ms.items():
+            kept = timing.median / result.dense.latency_ms[batch].median
+            if kept >= 1.0:
+                warnings.append(
+                    f"NOT FASTER at {batch.replace('_', ' ')}: {kept:.2f}x the dense latency"
+                )
+    if result.search.fallback:
+        warnings.append("the agent's plans scored below the heuristic's; the heuristic's was taken")
+    if result.training is not None and result.training.interrupted:
+        warnings.append("training was interrupted; the agent is the one after its last update")
+    return warnings
+
+
+def _percent(measured: Measured, dense: Measured, batch: str) -> str:
+    return f"{measured.latency_ms[batch].median / dense.latency_ms[batch].median:.0%}"
