@@ -31,7 +31,10 @@ SCALARS = (
 
 LAYOUT = {
     "rlprune": {
-        "reward": ["Multiline", ["reward/total", "reward/quality", "reward/macs", "reward/latency"]],
+        "reward": [
+            "Multiline",
+            ["reward/total", "reward/quality", "reward/macs", "reward/latency"],
+        ],
         "quality": ["Multiline", ["prune/quality", "prune/kl"]],
         "cost": ["Multiline", ["prune/macs_kept", "prune/params_kept", "prune/latency_kept"]],
         "kept per group": ["Multiline", ["group/.*"]],
@@ -73,7 +76,7 @@ class PruningCallback(BaseCallback):
         self._stack.close()
 
     def _on_training_start(self) -> None:
-        metrics: dict[str, float | None] = dict.fromkeys(SCALARS, 0.0)
+        metrics: dict[str, float] = dict.fromkeys(SCALARS, 0.0)
         silent = ("stdout", "log", "json", "csv")
         self.logger.record("hparams", HParam(self._hparams, metrics), exclude=silent)
         if self._writer is not None:

@@ -28,6 +28,7 @@ def policy_arguments(settings: PPOSettings) -> dict[str, Any]:
     return {
         "log_std_init": math.log(settings.initial_std),
         "net_arch": {"pi": layers, "vf": layers},
+        "activation_fn": torch.nn.ReLU,
     }
 
 
@@ -100,5 +101,3 @@ class PPOAgent:
     def state(self) -> dict[str, Tensor]:
         """Return the policy's weights."""
         return {k: v.detach().cpu().clone() for k, v in self.policy.state_dict().items()}
-
-

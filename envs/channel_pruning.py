@@ -112,9 +112,7 @@ class ChannelPruningEnv(gym.Env[Features, Action]):
         plan = problem.decode(self.walk.allocation())
         measured = problem.evaluate(plan, latency=self.settings.latency > 0)
         paid = reward(problem, measured, self.settings)
-        kept = dict(
-            zip(problem.graph.names, plan.widths / problem.graph.widths, strict=True)
-        )
+        kept = dict(zip(problem.graph.names, plan.widths / problem.graph.widths, strict=True))
         info = {
             "problem": self._index,
             "plan": plan,
@@ -124,7 +122,7 @@ class ChannelPruningEnv(gym.Env[Features, Action]):
         }
         return observation, paid.total, True, False, info
 
-    def render(self) -> str:  # type: ignore[override]
+    def render(self) -> str:
         """Return the decisions so far as text."""
         names = self.walk.problem.graph.names
         lines = [

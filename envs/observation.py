@@ -211,4 +211,3 @@ def _norm_shares(graph: GroupGraph) -> list[npt.NDArray[np.float64]]:
             )
         )
     return list(np.array(rows, dtype=np.float64).T)
-

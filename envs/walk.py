@@ -14,6 +14,10 @@ from rlprune.envs.observation import (
 )
 from rlprune.problem import Problem
 
+CONTEXT_SCALE = 0.3
+"""What is constant during a walk is kept small: it mostly moves all actions alike, which the
+decoder ignores, so at full size its gradient is noise that drives the actions to their bounds."""
+
 RESIDUAL_SCALE = 1.0
 """An action of 1 keeps e times the heuristic's share of a group before the budget is met."""
 
@@ -31,7 +35,8 @@ class Walk:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.features = group_features(problem)
-        self._context = np.concatenate([budget_features(problem), pooled(self.features)])
+        context = np.concatenate([budget_features(problem), pooled(self.features)])
+        self._context = (CONTEXT_SCALE * context).astype(np.float32)
         self._macs_share = problem.graph.removed_share()
         self.actions: list[float] = []
 

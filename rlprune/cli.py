@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from rlprune.agents.bundle import load_agent, save_agent
-from rlprune.agents.ppo import PPOAgent
 from rlprune.agents.training import train_agent
 from rlprune.api import prune_problem
 from rlprune.config import (
@@ -62,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         settings: Any = tyro.cli(
-            Command,  # type: ignore[arg-type]
+            Command,
             prog="rlprune",
             description=__doc__,
             args=expand_config(words),
@@ -108,7 +107,7 @@ def run_inspect(settings: InspectSettings) -> None:
         console.print(table)
 
 
-def run_train(settings: TrainSettings, words: Sequence[str]) -> tuple[PPOAgent, Result]:
+def run_train(settings: TrainSettings, words: Sequence[str]) -> Result:
     """Train an agent and write its run folder; Ctrl-C ends the training, not the writing."""
     check_free(settings.out)
     start = load_agent(settings.resume) if settings.resume else None
@@ -147,7 +146,9 @@ def run_train(settings: TrainSettings, words: Sequence[str]) -> tuple[PPOAgent, 
     write_text(settings.out / "report.html", report_page([result]))
     _show(result)
     console.print(f"agent saved in {settings.out / 'agent'}", soft_wrap=True)
-    return training.agent, result
+    if training.interrupted:
+        raise KeyboardInterrupt
+    return result
 
 
 def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
@@ -190,17 +191,16 @@ def run_demo(settings: DemoSettings, words: Sequence[str]) -> None:
     """Train on one network, apply to it and to a network of another family, and report."""
     out = settings.out or next_free(Path("runs/demo"))
     check_free(out)
-    shared = {"data": "digits", "threads": settings.threads, "seed": settings.seed}
     console.rule(f"1. train an agent on {DEMO_TRAINED}, digits, {DEMO_BUDGET}")
     train = TrainSettings(
         model=(DEMO_TRAINED,),
         budget=(DEMO_BUDGET,),
         episodes=settings.episodes,
         out=out / "train",
-        **shared,
+        threads=settings.threads,
+        seed=settings.seed,
     )
-    _, trained = run_train(train, words)
-    results = [trained]
+    results = [run_train(train, words)]
     for number, model in enumerate((DEMO_TRAINED, DEMO_APPLIED), start=2):
         console.rule(f"{number}. apply it to {model} with no further training of the agent")
         apply = ApplySettings(
@@ -209,7 +209,8 @@ def run_demo(settings: DemoSettings, words: Sequence[str]) -> None:
             budget=DEMO_BUDGET,
             finetune_epochs=DEMO_FINETUNE_EPOCHS,
             out=out / model,
-            **shared,
+            threads=settings.threads,
+            seed=settings.seed,
         )
         results.append(run_apply(apply, words))
     write_text(out / "report.html", report_page(results))

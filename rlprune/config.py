@@ -55,7 +55,7 @@ class PPOSettings(Settings):
     """Largest change of the action probability ratio per update."""
     entropy_coefficient: float = Field(default=0.0, ge=0)
     """Weight of the entropy bonus."""
-    initial_std: float = Field(default=0.4, gt=0)
+    initial_std: float = Field(default=0.15, gt=0)
     """Standard deviation of the actions at the start, in units of the action range."""
     hidden: int = Field(default=64, ge=1)
     """Units in each of the two hidden layers of policy and value function."""
@@ -149,7 +149,7 @@ class DemoSettings(Settings):
 
     out: Path | None = None
     """Run folder to write; runs/demo, or the next free name, by default."""
-    episodes: int = Field(default=200, ge=1)
+    episodes: int = Field(default=400, ge=1)
     """Plans to train the agent on."""
     threads: int = Field(default=2, ge=1)
     """CPU threads for evaluating and timing."""

@@ -1,39 +1,40 @@
 """Train a dense network on a task's train split and save its weights.
 
-One network:
-
-    python scripts/train_dense.py --model resnet20 --data fashion-mnist --image-size 14 \
-        --epochs 8 --out FILE.safetensors
-
 All the digits weights that ship with the package:
 
     python scripts/train_dense.py --all-digits
+
+The Fashion-MNIST weights that ship with it (the same with `--model plain_cnn`):
+
+    python scripts/train_dense.py --model resnet20 --data fashion-mnist --image-size 14 --epochs 8
+        --out rlprune/models/weights/resnet20_fashion-mnist-14.safetensors
 """
 
 from __future__ import annotations
 
-import math
+import json
 import os
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
 import torch
 import tyro
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rlprune.data import DataSplits, Split, load_data
 from rlprune.errors import RLPruneError
+from rlprune.evaluate.tasks import Reconstruction, Task, infer_task
 from rlprune.models import BUILTIN_NAMES, build_model
+from rlprune.progress import progress_bar
 
 _WEIGHTS = Path(__file__).resolve().parents[1] / "rlprune" / "models" / "weights"
 _DIGITS_EPOCHS = 60
-_EVALUATION_BATCH = 512
+_AUTOENCODER_EPOCHS = 200
+_BATCH = 512
+_ADAM_SHARE = 0.05  # Adam's learning rate, as a share of SGD's
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,14 @@ def main(options: Options) -> None:
     if options.all_digits:
         data = load_data("digits")
         for name in BUILTIN_NAMES:
-            result = train(name, data, _DIGITS_EPOCHS, options.seed, options.learning_rate, shift=1)
+            epochs = _AUTOENCODER_EPOCHS if name == "autoencoder" else _DIGITS_EPOCHS
+            result = train(name, data, epochs, options.seed, options.learning_rate, shift=1)
             save(result, name, data, _WEIGHTS / f"{name}_{data.tag}.safetensors")
         return
     if options.out is None or options.out.suffix != ".safetensors":
         raise RLPruneError("no place for the weights; type `--out FILE.safetensors`")
+    if options.epochs < 1:
+        raise RLPruneError(f"{options.epochs} epochs train nothing; type `--epochs 1` or more")
     data = load_data(options.data, data_dir=options.data_dir, image_size=options.image_size)
     shift = options.shift if options.shift is not None else int(options.data == "digits")
     result = train(options.model, data, options.epochs, options.seed, options.learning_rate, shift)
@@ -93,34 +97,56 @@ def main(options: Options) -> None:
 def train(
     model: str, data: DataSplits, epochs: int, seed: int, learning_rate: float, shift: int
 ) -> Result:
-    """Train a network from scratch with SGD and a one-cycle schedule."""
+    """Train a network from scratch with a one-cycle schedule.
+
+    Classifiers learn with SGD; reconstruction, whose gradients are far smaller, with Adam.
+    """
     torch.manual_seed(seed)
     channels, image_size, _ = data.input_shape
     module = build_model(
         model, in_channels=channels, num_classes=data.num_classes, image_size=image_size
     )
+    task = task_of(module, data)
     batches = data.train.loader(min(128, len(data.train)), shuffle=True, seed=seed, drop_last=True)
     steps = epochs * sum(1 for _ in batches)
-    optimizer = torch.optim.SGD(
-        module.parameters(), lr=learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps)
-    console = Console()
-    metric, value = "", math.nan
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"{model} on {data.tag}", total=steps)
+    optimizer = optimizer_for(module, task, learning_rate)
+    peak = optimizer.param_groups[0]["lr"]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, steps)
+    value = 0.0
+    with progress_bar() as progress:
+        bar = progress.add_task(f"{model} on {data.tag}", total=steps)
         for epoch in range(1, epochs + 1):
             module.train()
             for images, targets in batches:
                 images = shifted(images, shift)
                 optimizer.zero_grad(set_to_none=True)
-                loss_function(images, targets)(module(images)).backward()
+                loss = task.loss(module(images), images, targets)
+                torch.autograd.backward(loss)
                 optimizer.step()
                 schedule.step()
-                progress.advance(task)
-            metric, value = quality(module, data.validation)
-            console.print(f"{model} on {data.tag}: epoch {epoch}/{epochs}, {metric} {value:.4f}")
-    return Result(module, metric, value)
+                progress.advance(bar)
+            value = quality(module, task, data.validation)
+            progress.console.print(
+                f"{model} on {data.tag}: epoch {epoch}/{epochs}, "
+                f"validation {task.metric} {value:.4f}"
+            )
+    return Result(module, task.metric, value)
+
+
+@torch.no_grad()
+def task_of(module: nn.Module, data: DataSplits) -> Task:
+    """Tell from the network's output whether it classifies or reconstructs."""
+    images, _ = data.train.tensors(2)
+    return infer_task(module.eval()(images), images, data.num_classes)
+
+
+def optimizer_for(module: nn.Module, task: Task, learning_rate: float) -> torch.optim.Optimizer:
+    """Choose the optimizer that suits the loss."""
+    if isinstance(task, Reconstruction):
+        return torch.optim.Adam(module.parameters(), lr=learning_rate * _ADAM_SHARE)
+    return torch.optim.SGD(
+        module.parameters(), lr=learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
 
 
 def shifted(images: Tensor, most: int) -> Tensor:
@@ -134,28 +160,13 @@ def shifted(images: Tensor, most: int) -> Tensor:
     return windows[torch.arange(count), :, rows, columns]
 
 
-def loss_function(images: Tensor, targets: Tensor) -> Callable[[Tensor], Tensor]:
-    """Cross-entropy for logits, squared error for reconstructions."""
-
-    def loss(output: Tensor) -> Tensor:
-        if output.ndim == images.ndim:
-            return functional.mse_loss(output, images)
-        return functional.cross_entropy(output, targets)
-
-    return loss
-
-
 @torch.no_grad()
-def quality(module: nn.Module, split: Split) -> tuple[str, float]:
-    """Accuracy of logits, or peak signal-to-noise ratio of reconstructions in dB."""
+def quality(module: nn.Module, task: Task, split: Split) -> float:
+    """The task's metric on a split."""
     module.eval()
     images, targets = split.tensors()
-    output = torch.cat([module(part) for part in images.split(_EVALUATION_BATCH)])
-    if output.ndim == images.ndim:
-        peak = images.max() - images.min()
-        noise = functional.mse_loss(output, images)
-        return "validation PSNR", float(10 * torch.log10(peak.square() / noise))
-    return "validation accuracy", float((output.argmax(dim=1) == targets).float().mean())
+    parts = [module(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)]
+    return task.quality(torch.cat(parts), images, targets)
 
 
 def save(result: Result, model: str, data: DataSplits, path: Path) -> None:
@@ -164,13 +175,16 @@ def save(result: Result, model: str, data: DataSplits, path: Path) -> None:
         name: value.half() if value.is_floating_point() else value
         for name, value in result.module.state_dict().items()
     }
-    about = {"model": model, "data": data.tag, result.metric: f"{result.value:.4f}"}
+    about = {"model": model, "data": data.tag, f"validation {result.metric}": f"{result.value:.4f}"}
+    # One entry, because the order of several is random and the file should be reproducible.
+    metadata = {"about": json.dumps(about)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         draft = Path(folder) / path.name
-        safetensors.torch.save_file(state, draft, metadata=about)
+        safetensors.torch.save_file(state, draft, metadata=metadata)
+        draft.chmod(0o644)
         os.replace(draft, path)
-    print(f"{model} on {data.tag}: {result.metric} {result.value:.4f}, saved to {path}")
+    print(f"{model} on {data.tag}: validation {result.metric} {result.value:.4f}, saved to {path}")
 
 
 if __name__ == "__main__":

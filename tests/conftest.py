@@ -73,7 +73,7 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        return subprocess.run(  # noqa: S603 - our own code
+        return subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)],
             cwd=ROOT,
             env=environment,

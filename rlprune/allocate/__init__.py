@@ -1,1 +1,1 @@
-"""x"""
+"""Allocations that need no search."""

@@ -42,7 +42,7 @@ class Sensitivity:
     def allocation(self, exponent: float) -> Allocation:
         """Kept fractions proportional to `relative ** exponent`, the largest being 1."""
         ratios = self.relative**exponent
-        return ratios / ratios.max()
+        return np.asarray(ratios / ratios.max())
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ def profile(evaluator: Evaluator) -> Sensitivity:
         widths[g] = max(half, graph.floors[g])
         plan = Plan.from_widths(graph, widths)
         scores.append(evaluator.evaluate(plan, profile=True).score)
-    finite = np.nan_to_num(np.array(scores), posinf=max((s for s in scores if np.isfinite(s)), default=1.0))
+    finite = np.nan_to_num(
+        np.array(scores), posinf=max((s for s in scores if np.isfinite(s)), default=1.0)
+    )
     return Sensitivity(finite)
 
 

@@ -1,1 +1,1 @@
-"""x"""
+"""Analytic MACs and parameters, measured latency, budgets and their decoder."""

@@ -45,6 +45,5 @@ class AnalyticCost:
         total = self._coefficients
         for constants, slopes in zip(self._constants, self._slopes, strict=True):
             total = total * (constants + w @ slopes.T)
-        return np.rint(np.broadcast_to(total, (*w.shape[:-1], total.shape[-1])).sum(-1)).astype(
-            np.int64
-        )
+        summed = np.broadcast_to(total, (*w.shape[:-1], total.shape[-1])).sum(-1)
+        return np.asarray(np.rint(summed), dtype=np.int64)

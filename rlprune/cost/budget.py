@@ -44,7 +44,9 @@ class Budget:
         for part in text.split(","):
             quantity, equals, value = part.strip().partition("=")
             if not equals:
-                raise BudgetError(f"budget {text!r} is not QUANTITY=KEPT; type for example macs=0.5")
+                raise BudgetError(
+                    f"budget {text!r} is not QUANTITY=KEPT; type for example macs=0.5"
+                )
             if quantity not in QUANTITIES:
                 raise UnknownNameError("budget quantity", quantity, QUANTITIES)
             if quantity in limits:

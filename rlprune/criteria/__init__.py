@@ -1,1 +1,1 @@
-"""x"""
+"""Scores of channels: which of them stay."""

@@ -37,6 +37,4 @@ def group_norms(model: nn.Module, graph: GroupGraph) -> dict[str, Tensor]:
                 chunk = per_position[offset : offset + length]
                 squares[group].index_add_(0, torch.arange(start, start + length), chunk)
             offset += length
-    return {
-        group.name: square.sqrt() for group, square in zip(graph.groups, squares, strict=True)
-    }
+    return {group.name: square.sqrt() for group, square in zip(graph.groups, squares, strict=True)}

@@ -74,7 +74,8 @@ def _is_class(target: object) -> bool:
         if target.ndim != 0:
             return False
         target = target.item()
-    return isinstance(target, numbers.Integral) and not isinstance(target, bool) and target >= 0
+    integral = isinstance(target, numbers.Integral) and not isinstance(target, bool)
+    return integral and int(cast(int, target)) >= 0
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

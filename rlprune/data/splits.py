@@ -27,7 +27,7 @@ from rlprune.errors import DataError
 Role = Literal["train", "search", "validation", "test"]
 ImageDataset = Dataset[tuple[Tensor, Any]]
 
-# Shipped weights were trained on the train remainder that this seed yields, so no run may change it.
+# Shipped weights were trained on the train remainder of this seed, so no run may change it.
 _SPLIT_SEED = 0
 _SEARCH_LIMIT, _VALIDATION_LIMIT, _CARVED_FRACTION = 2048, 5000, 0.15
 

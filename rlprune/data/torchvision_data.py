@@ -25,8 +25,8 @@ def cifar(name: Literal["CIFAR10", "CIFAR100"], root: Path) -> tuple[ImageDatase
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"{name} cannot be read from or downloaded to {root} ({reason}); fetch it where there is "
-            "a network and give `--data-dir DIR`, or use `--data digits`"
+            f"{name} cannot be read from or downloaded to {root} ({reason}); fetch it where there "
+            "is a network and give `--data-dir DIR`, or use `--data digits`"
         ) from error
     train, test = (
         TensorDataset(
@@ -53,11 +53,17 @@ def image_folder(folder: Path, image_size: int) -> tuple[ImageDataset, ImageData
             "`imagefolder:DIR` with a DIR that has them"
         )
     train, test = (_read_folder(part, image_size) for part in (train_folder, test_folder))
-    if train.classes != test.classes:  # type: ignore[attr-defined]
+    classes = _classes(train)
+    if classes != _classes(test):
         raise DataError(
-            f"{train_folder} and {test_folder} have different classes; give both the same sub-folders"
+            f"{train_folder} and {test_folder} have different classes; give both the same "
+            "sub-folders"
         )
-    return train, test, len(train.classes)  # type: ignore[attr-defined]
+    return train, test, len(classes)
+
+
+def _classes(dataset: ImageDataset) -> list[str]:
+    return cast(list[str], getattr(dataset, "classes", []))
 
 
 def _read_folder(folder: Path, image_size: int) -> ImageDataset:

@@ -1,1 +1,1 @@
-"""x"""
+"""Plan to measurement: recalibration, tasks and their metrics, one ledger."""

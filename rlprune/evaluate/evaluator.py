@@ -171,7 +171,7 @@ def measure_quality(model: nn.Module, split: Split, task: Task) -> float:
 def forward(model: nn.Module, images: Tensor) -> Tensor:
     """Run in batches without gradients."""
     with torch.inference_mode():
-        return torch.cat([model(batch) for batch in images.split(EVALUATION_BATCH)])
+        return torch.cat([model(batch) for batch in torch.split(images, EVALUATION_BATCH)])
 
 
 def _require(split: Split, role: str) -> Split:

@@ -29,7 +29,7 @@ def recalibrate(model: nn.Module, images: Tensor, batch_size: int = 256) -> None
         norm.momentum = None  # cumulative average over the batches
         norm.train()
     with torch.no_grad():
-        for batch in images.split(batch_size):
+        for batch in torch.split(images, batch_size):
             if len(batch) > 1:
                 model(batch)
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -42,9 +42,16 @@ class Classification:
 
     def divergence(self, outputs: Tensor, dense_outputs: Tensor) -> Tensor:
         """KL(dense || pruned) in nats."""
-        return F.kl_div(
-            outputs.log_softmax(1), dense_outputs.log_softmax(1), log_target=True, reduction="none"
-        ).sum(1).mean()
+        return (
+            F.kl_div(
+                outputs.log_softmax(1),
+                dense_outputs.log_softmax(1),
+                log_target=True,
+                reduction="none",
+            )
+            .sum(1)
+            .mean()
+        )
 
     def quality(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> float:
         """Fraction of correct predictions, in [0, 1]."""

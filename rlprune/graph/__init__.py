@@ -1,1 +1,1 @@
-"""x"""
+"""Dependency groups, traced once, as plain data; what is supported."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from torch import nn
+from torch import Tensor, nn
 
 from rlprune.graph.group_graph import ALWAYS_KEPT, Group, Slice
 from rlprune.graph.members import input_dims, output_dims, unsupported_reason
@@ -50,10 +50,10 @@ def compile_groups(
     left_out: dict[str, str] = {}
     groups: list[Group] = []
     control: dict[tuple[str, int], dict[int, tuple[int, int]]] = defaultdict(dict)
-    shared = _shared_layers(model)
+    shared, tensors = _shared_layers(model), model.state_dict()
     for raw in raw_groups:
         claims = _claims(raw.items)
-        reason = _refusal(raw, shared) or _conflict(claims, control)
+        reason = _refusal(raw, shared) or _conflict(claims, control, tensors)
         atoms = None if reason else _atoms(raw, claims)
         if atoms is not None:
             reason = _unequal(claims, atoms)
@@ -72,7 +72,6 @@ def compile_groups(
                 atoms=tuple(atoms.tolist()) if step > 1 else (),
             )
         )
-    tensors = model.state_dict()
     slices = [
         Slice(tensor=name, dim=dim, runs=_runs(positions, tensors[name].shape[dim]))
         for (name, dim), positions in control.items()
@@ -132,9 +131,13 @@ def _shared_layers(model: nn.Module) -> dict[str, str]:
 
 
 def _conflict(
-    claims: Claims, control: dict[tuple[str, int], dict[int, tuple[int, int]]]
+    claims: Claims,
+    control: dict[tuple[str, int], dict[int, tuple[int, int]]],
+    tensors: Mapping[str, Tensor],
 ) -> str | None:
     for (tensor, dim), positions in claims.items():
+        if max(positions) >= tensors[tensor].shape[dim]:
+            return f"its channels are summed or broadcast before or after {tensor!r}"
         if any(position in control[tensor, dim] for position in positions):
             return f"another group already controls dimension {dim} of {tensor!r}"
     return None
@@ -179,9 +182,7 @@ def _touched(raw: RawGroup, claims: Claims, roots: Sequence[int]) -> set[int]:
     } | set(roots)
 
 
-def _runs(
-    positions: dict[int, tuple[int, int]], size: int
-) -> tuple[tuple[int, int, int], ...]:
+def _runs(positions: dict[int, tuple[int, int]], size: int) -> tuple[tuple[int, int, int], ...]:
     controllers = [positions.get(p, (ALWAYS_KEPT, 0)) for p in range(size)]
     runs: list[tuple[int, int, int]] = []
     # Positions whose root channel advances in step with them form one run.

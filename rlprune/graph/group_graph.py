@@ -8,6 +8,7 @@ themselves come from DepGraph (Fang et al., CVPR 2023, https://github.com/VainF/
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -60,7 +61,7 @@ class Operation(Frozen):
 
 
 class TensorInfo(Frozen):
-    """Shape of a dense tensor, and whether it is a parameter (counted) or a buffer (not counted)."""
+    """Shape of a dense tensor; parameters are counted, buffers are not."""
 
     shape: tuple[int, ...]
     is_parameter: bool
@@ -241,16 +242,6 @@ class GroupGraph(Frozen):
         return table
 
     def __str__(self) -> str:
-        console = Console(width=100, record=True, file=_Nowhere())
-        console.print(self.table())
-        return console.export_text()
-
-
-class _Nowhere:
-    """A text sink, so that a table can be rendered to a string."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        return None
+        text = io.StringIO()
+        Console(file=text, width=100).print(self.table())
+        return text.getvalue()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+# They mix channels, with or without parameters of their own.
+_GROUPING_NORMS = (nn.GroupNorm, nn.LayerNorm)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 
@@ -25,6 +27,8 @@ def unsupported_reason(module: nn.Module) -> str | None:
     kind = type(module).__name__
     if isinstance(module, _CONVOLUTIONS) and module.groups > 1 and not is_depthwise(module):
         return f"grouped convolution ({kind}, groups={module.groups}) is not supported"
+    if isinstance(module, _GROUPING_NORMS):
+        return f"{kind} is not supported"
     supported = (*COUNTED, *_NORMS, nn.PReLU)
     if isinstance(module, nn.Parameter):
         return "a free parameter (nn.Parameter used outside a layer) is not supported"

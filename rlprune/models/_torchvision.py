@@ -1,9 +1,9 @@
 """The only door to torchvision: importing this module makes ``import torchvision`` work.
 
-torchvision's Python code registers fake kernels for its compiled operators while it is imported. Beside
-a torch build that cannot load those operators (a CPU-only torch with a torchvision wheel made for
-another build) that registration fails, although nothing here needs the operators. Declaring the two
-that are looked up unconditionally is enough; a torchvision whose operators load is left alone.
+torchvision registers fake kernels for its compiled operators while it is imported. Beside a torch
+that cannot load those operators (a CPU-only torch with a torchvision wheel made for another build)
+that fails, although nothing here needs the operators. Declaring the two that are looked up
+unconditionally is enough; a torchvision whose operators load is left alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _operators_load(package: Path) -> bool:
     """Whether torchvision's compiled operators can be loaded into this torch."""
     for library in sorted(package.glob("_C*.so")) + sorted(package.glob("_C*.pyd")):
         try:
-            torch.ops.load_library(str(library))
+            torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
         except OSError:
             return False
         return hasattr(torch.ops.torchvision, "nms")
@@ -39,9 +39,9 @@ def _declare_missing_operators() -> torch.library.Library | None:
         return None
     if _operators_load(Path(spec.origin).parent):
         return None
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in _OPERATORS:
-        library.define(f"{name}{_SIGNATURE}")
+        library.define(name + _SIGNATURE)  # type: ignore[no-untyped-call]
     return library
 
 

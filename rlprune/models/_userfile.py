@@ -1,4 +1,4 @@
-"""Load ``path/to/file.py:name``: the user's own models and data, with errors that name the cause."""
+"""Load ``path/to/file.py:name``: the user's own models and data."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def _attribute(
     found: object = getattr(module, name)
     if not callable(found):
         raise error(
-            f"{path}:{name} is a {type(found).__name__}, not a function; name a function or class "
-            "that takes no arguments"
+            f"{path}:{name} is of type {type(found).__name__}, not a function; name a function or "
+            "class that takes no arguments"
         )
     return cast(Callable[[], object], found)
 

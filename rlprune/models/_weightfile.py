@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from importlib import resources
 from pathlib import Path
 from typing import cast
@@ -55,6 +56,8 @@ _UNREADABLE = (
     LookupError,
     AttributeError,
     TypeError,
+    AssertionError,
+    struct.error,
 )
 
 
@@ -66,14 +69,14 @@ def fill(module: nn.Module, state: dict[str, Tensor], *, source: str) -> None:
     for names, what in ((missing, "lacks"), (unexpected, "has, and the model has not,")):
         if names:
             raise ModelError(
-                f"{source} {what} {names[0]!r} ({len(names)} such weights); give weights of the same "
-                "architecture"
+                f"{source} {what} {names[0]!r} ({len(names)} such weights); give weights of the "
+                "same architecture"
             )
     for name, value in state.items():
         if value.shape != own[name].shape:
             raise ModelError(
-                f"{source}: {name!r} is {_shape(value)} and the model's is {_shape(own[name])}; give "
-                "weights of the same architecture, channels and classes"
+                f"{source}: {name!r} is {_shape(value)} and the model's is {_shape(own[name])}; "
+                "give weights of the same architecture, channels and classes"
             )
     module.load_state_dict(state)
 

@@ -10,9 +10,7 @@ _STAGES = ((16, 16), (32, 32), (64,))
 class ConvNet(nn.Module):
     """Stages of convolution, BatchNorm and ReLU with max pooling between them."""
 
-    def __init__(
-        self, stages: tuple[tuple[int, ...], ...], in_channels: int, num_classes: int
-    ) -> None:
+    def __init__(self, stages: tuple[tuple[int, ...], ...], in_channels: int, outputs: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         width = in_channels
@@ -25,7 +23,7 @@ class ConvNet(nn.Module):
                 width = out_width
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(width, num_classes)
+        self.classifier = nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""

@@ -67,8 +67,8 @@ def load_model(
     Args:
         spec: See `build_model`.
         data: The task, which sets the channels, the classes and the image size.
-        weights: A ``.safetensors``, ``.pth`` or ``.pt`` file. Without it, built-in networks take the
-            weights that ship for the task, and a user's factory is taken to return a trained one.
+        weights: A ``.safetensors``, ``.pth`` or ``.pt`` file. Without it, built-in networks take
+            the weights that ship for the task, and a user's factory returns a trained network.
         require_trained: Whether missing weights are an error.
     """
     channels, image_size, _ = data.input_shape
@@ -157,6 +157,6 @@ def _check_fit(spec: str, module: nn.Module, data: DataSplits) -> None:
         raise ModelError(f"{spec} returned {type(output).__name__}; return one tensor from forward")
     if output.ndim == 2 and output.shape[1] < data.num_classes:
         raise ModelError(
-            f"{spec} has {output.shape[1]} outputs and {data.tag} {data.num_classes} classes; give a "
-            "model with one output a class"
+            f"{spec} has {output.shape[1]} outputs and {data.tag} {data.num_classes} classes; give "
+            "a model with one output a class"
         )

@@ -1,1 +1,1 @@
-"""x"""
+"""Training around a plan: fine-tuning with distillation."""

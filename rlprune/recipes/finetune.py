@@ -61,7 +61,7 @@ def finetune(
             soft = task.distillation(outputs, forward(teacher, images))
             loss = loss + settings.distillation * soft
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
     recalibrate(model, data.search.tensors()[0].to(device))

@@ -1,1 +1,1 @@
-"""x"""
+"""What a run leaves behind: result.json, tables, pictures, page, model card, events."""

@@ -48,7 +48,9 @@ def open_tensorboard(runs: Sequence[Path], port: int, console: Console) -> None:
     try:
         url = board.launch()
     except program.TensorBoardServerException as error:
-        raise RunError(f"TensorBoard cannot start: {error}; type --port 0 for a free one") from error
+        raise RunError(
+            f"TensorBoard cannot start: {error}; type --port 0 for a free one"
+        ) from error
     console.print(f"TensorBoard is at {url} (Ctrl-C ends it)")
     while True:
         time.sleep(3600)

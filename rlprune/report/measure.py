@@ -67,7 +67,9 @@ def _measured(
 def describe_device(device: torch.device) -> Device:
     """Say where a run takes place."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return Device(name=name, type=device.type, threads=torch.get_num_threads(), torch=torch.__version__)
+    return Device(
+        name=name, type=device.type, threads=torch.get_num_threads(), torch=torch.__version__
+    )
 
 
 def _cpu_name() -> str:

@@ -14,7 +14,7 @@ from rlprune.report.result import Result
 from rlprune.report.terminal import columns_of, rows_of, warnings_of
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#1d2733}
+body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .8em;border-bottom:1px solid #d5dbe1;
 text-align:right}td:first-child,th:first-child{text-align:left}img{max-width:100%}
 .warning{background:#fdecea;padding:.5em 1em;border-left:4px solid #c0392b}

@@ -12,7 +12,7 @@ COLOURS = {"dense": "#9aa5b1", "pruned": "#e07a3f", "finetuned": "#2a7f62"}
 
 
 def result_figure(result: Result) -> Figure:
-    """Draw what was kept: quality, cost and latency on the left, channels per group on the right."""
+    """Draw quality, cost and latency beside the channels that every group keeps."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     figure.suptitle(f"{result.model} on {result.data}: pruned by {result.search.method}")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))

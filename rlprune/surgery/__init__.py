@@ -1,1 +1,1 @@
-"""x"""
+"""Plans, their replay on weights, saving and loading."""

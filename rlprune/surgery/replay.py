@@ -27,7 +27,7 @@ def materialise(model: nn.Module, graph: GroupGraph, kept: Kept) -> nn.Module:
         PlanError: if the model's tensors do not have the shapes that the graph was traced with.
     """
     tensors = model.state_dict()
-    _check_shapes(tensors, graph)
+    check_shapes(tensors, graph)
     sliced = {}
     for name, dims in graph.kept_positions(kept).items():
         tensor = tensors[name]
@@ -66,7 +66,8 @@ def _skeleton(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo={id(tensor): tensor for tensor in shared})
 
 
-def _check_shapes(tensors: Mapping[str, Tensor], graph: GroupGraph) -> None:
+def check_shapes(tensors: Mapping[str, Tensor], graph: GroupGraph) -> None:
+    """Raise `PlanError` naming the first tensor that is not as it was when `graph` was traced."""
     for name, info in graph.tensors.items():
         found = tuple(tensors[name].shape) if name in tensors else None
         if found != info.shape:

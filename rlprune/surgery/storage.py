@@ -10,13 +10,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from rlprune.errors import PlanError
 from rlprune.files import staged_folder
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.surgery.plan import Plan
-from rlprune.surgery.replay import install
+from rlprune.surgery.replay import check_shapes, install
 
 PLAN_FILE = "plan.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -98,8 +98,23 @@ def load_pruned(folder: str | Path, factory: Callable[[], nn.Module] | None = No
             f"{weights} does not fit the architecture of the factory: tensor {unknown[0]!r} "
             "exists on one side only"
         )
+    check_shapes(dense, document.graph)
+    _check_pruned_shapes(tensors, Plan(document.kept, document.graph), folder)
     install(model, tensors)
     return model.eval()
+
+
+def _check_pruned_shapes(tensors: Mapping[str, Tensor], plan: Plan, folder: Path) -> None:
+    shapes = {name: list(info.shape) for name, info in plan.graph.tensors.items()}
+    for name, dims in plan.graph.kept_positions(plan.kept).items():
+        for dim, positions in dims.items():
+            shapes[name][dim] = len(positions)
+    for name, shape in shapes.items():
+        if list(tensors[name].shape) != shape:
+            raise PlanError(
+                f"{folder / WEIGHTS_FILE} does not fit {PLAN_FILE}: {name!r} should have shape "
+                f"{tuple(shape)}, found {tuple(tensors[name].shape)}; copy the whole folder again"
+            )
 
 
 def _state(model: nn.Module) -> dict[str, Any]:

@@ -1,0 +1,5 @@
+"""`python -m rlprune` is the command line."""
+
+from rlprune.cli import main
+
+main()

@@ -1,0 +1,183 @@
+"""The decoder meets every budget by construction, wastes nothing, and refuses what cannot be."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlprune.cost.budget import Budget
+from rlprune.errors import BudgetError, UnknownNameError
+from rlprune.graph.group_graph import GroupGraph
+from rlprune.graph.trace import trace
+from rlprune.models.registry import BUILTIN_NAMES, build_model
+from tests import nets
+
+GRAPHS: dict[str, GroupGraph] = {
+    **{name: trace(nets.build(name), nets.images(2)) for name in nets.PRUNABLE},
+    **{
+        name: trace(
+            build_model(name, in_channels=1, num_classes=10, image_size=8).eval(), nets.images(2)
+        )
+        for name in BUILTIN_NAMES
+        if name != "resnet56"  # a larger resnet20
+    },
+}
+
+
+def reachable(graph: GroupGraph, quantity: str) -> float:
+    """The kept fraction of the floors."""
+    cost = graph.macs_of if quantity == "macs" else graph.params_of
+    return int(cost(graph.floors)) / int(cost(graph.widths))
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[GroupGraph, Budget, npt.NDArray[np.float64]]:
+    graph = GRAPHS[draw(st.sampled_from(sorted(GRAPHS)), label="network")]
+    quantities = draw(st.lists(st.sampled_from(["macs", "params"]), min_size=1, unique=True))
+    limits = []
+    for quantity in quantities:
+        least = reachable(graph, quantity)
+        limits.append((quantity, least + draw(st.floats(0, 1)) * (1 - least)))
+    logs = draw(
+        st.lists(st.floats(-6, 6), min_size=len(graph.groups), max_size=len(graph.groups)),
+        label="log allocation",
+    )
+    return graph, Budget(tuple(limits)), np.exp(logs)
+
+
+@settings(deadline=None, max_examples=150)
+@given(case=cases())
+def test_decoded_widths_meet_budget_floors_and_steps_and_nothing_more_fits(
+    case: tuple[GroupGraph, Budget, npt.NDArray[np.float64]],
+) -> None:
+    graph, budget, allocation = case
+    widths = budget.decode(graph, allocation)
+    assert budget.usage(graph, widths) <= 1.0
+    assert (graph.floors <= widths).all()
+    assert (widths <= graph.widths).all()
+    assert (widths % graph.steps == 0).all()
+    for g in np.flatnonzero(widths < graph.widths):
+        grown = widths.copy()
+        grown[g] += graph.steps[g]
+        assert budget.usage(graph, grown) > 1.0
+
+
+@settings(deadline=None, max_examples=60)
+@given(case=cases(), shift=st.integers(-20, 20))
+def test_a_common_scale_of_the_allocation_does_not_matter(
+    case: tuple[GroupGraph, Budget, npt.NDArray[np.float64]], shift: int
+) -> None:
+    graph, budget, allocation = case
+    widths = budget.decode(graph, allocation)
+    assert budget.decode(graph, allocation * 2.0**shift).tolist() == widths.tolist()
+
+
+@settings(deadline=None, max_examples=60)
+@given(case=cases())
+def test_usage_is_the_cost_over_what_is_allowed(
+    case: tuple[GroupGraph, Budget, npt.NDArray[np.float64]],
+) -> None:
+    graph, budget, allocation = case
+    widths = budget.decode(graph, allocation)
+    achieved = budget.achieved(graph, widths)
+    worst = max(achieved[quantity] / kept for quantity, kept in budget.limits)
+    assert float(budget.usage(graph, widths)) == pytest.approx(worst)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_budget_of_one_keeps_everything(name: str) -> None:
+    graph = GRAPHS[name]
+    widths = Budget.parse("macs=1,params=1").decode(graph, np.ones(len(graph.groups)))
+    assert widths.tolist() == graph.widths.tolist()
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_least_reachable_budget_keeps_the_floors_and_less_is_refused_with_the_range(
+    name: str,
+) -> None:
+    graph = GRAPHS[name]
+    least = reachable(graph, "macs")
+    allocation = np.ones(len(graph.groups))
+    assert Budget((("macs", least),)).decode(graph, allocation).tolist() == graph.floors.tolist()
+    too_low = Budget((("macs", least * 0.99),))
+    stated = re.escape(f"macs can go from {least:.4f} to 1")
+    with pytest.raises(BudgetError, match=stated):
+        too_low.decode(graph, allocation)
+    with pytest.raises(BudgetError, match=stated):
+        too_low.check_reachable(graph)
+
+
+def test_two_limits_hold_at_once_and_each_can_be_the_tight_one() -> None:
+    graph = GRAPHS["plain_cnn"]
+    ones = np.ones(len(graph.groups))
+    for text, tight in (("macs=0.9,params=0.3", "params"), ("macs=0.3,params=0.9", "macs")):
+        budget = Budget.parse(text)
+        achieved = budget.achieved(graph, budget.decode(graph, ones))
+        limits = dict(budget.limits)
+        assert all(achieved[quantity] <= limits[quantity] for quantity in limits)
+        assert achieved[tight] > 0.9 * limits[tight]
+
+
+def test_a_group_with_a_larger_share_keeps_more() -> None:
+    graph = GRAPHS["mlp"]
+    favoured = Budget.parse("macs=0.4").decode(graph, np.array([1.0, 4.0, 1.0]))
+    even = Budget.parse("macs=0.4").decode(graph, np.ones(3))
+    assert favoured[1] > even[1]
+    assert favoured[0] < even[0]
+
+
+@pytest.mark.parametrize(
+    "allocation", [[1.0], [1.0, 0.0, 1.0], [1.0, -1.0, 1.0], [1.0, float("nan"), 1.0], []]
+)
+def test_an_allocation_that_is_not_positive_or_too_short_is_refused(
+    allocation: list[float],
+) -> None:
+    with pytest.raises(BudgetError, match="needs 3 positive fractions"):
+        Budget.parse("macs=0.5").decode(GRAPHS["mlp"], np.array(allocation))
+
+
+def test_a_model_without_groups_is_refused_with_the_reasons() -> None:
+    bare = GRAPHS["grouped"].model_copy(update={"groups": ()})
+    with pytest.raises(BudgetError, match="nothing in this model can be pruned .*grouped"):
+        Budget.parse("macs=0.5").check_reachable(bare)
+
+
+@pytest.mark.parametrize("text", ["macs=0.5", "params=0.25", "macs=0.5,params=0.6", "macs=1"])
+def test_text_comes_back_as_it_was_typed(text: str) -> None:
+    assert str(Budget.parse(text)) == text
+    assert Budget.parse(str(Budget.parse(text))) == Budget.parse(text)
+
+
+def test_spaces_around_parts_are_allowed() -> None:
+    assert Budget.parse(" macs=0.5 , params=0.6 ") == Budget.parse("macs=0.5,params=0.6")
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("mac=0.5", UnknownNameError, "did you mean 'macs'"),
+        ("param=0.5", UnknownNameError, "did you mean 'params'"),
+        ("latency=0.5", UnknownNameError, "allowed: macs, params"),
+        ("macs=0", BudgetError, r"must be in \(0, 1\], got '0'"),
+        ("macs=-0.5", BudgetError, r"must be in \(0, 1\], got '-0.5'"),
+        ("macs=1.5", BudgetError, r"must be in \(0, 1\], got '1.5'"),
+        ("macs=nan", BudgetError, r"must be in \(0, 1\]"),
+        ("macs=inf", BudgetError, r"must be in \(0, 1\]"),
+        ("macs=half", BudgetError, "got 'half'"),
+        ("macs=", BudgetError, "got ''"),
+        ("macs=0.5,macs=0.6", BudgetError, "names 'macs' twice"),
+        ("", BudgetError, r"type for example macs=0\.5"),
+        ("0.5", BudgetError, r"type for example macs=0\.5"),
+        ("macs=0.5,", BudgetError, r"type for example macs=0\.5"),
+    ],
+)
+def test_a_budget_that_makes_no_sense_is_refused_with_a_hint(
+    text: str, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Budget.parse(text)

@@ -1,0 +1,93 @@
+"""Group L2 norms against a sum over torch-pruning's own groups."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rlprune.criteria.norms import group_norms
+from rlprune.data.splits import DataSplits
+from rlprune.graph.trace import trace
+from rlprune.models.registry import LoadedModel
+from rlprune.surgery.plan import Plan
+from tests import nets
+from tests.oracles import MIXERS, TRANSPOSED, dependency_graph
+
+
+def norms_by_torch_pruning(dense: nn.Module, example: Tensor) -> dict[str, Tensor]:
+    """Sum w ** 2 over every layer of every group, channel by channel, keyed by each producer."""
+    dense.requires_grad_(True)
+    dependency = dependency_graph(dense, example)
+    names = {module: name for name, module in dense.named_modules()}
+    found: dict[str, Tensor] = {}
+    for group in dependency.get_all_groups():
+        squares = torch.zeros(len(group[0].idxs), dtype=torch.float64)
+        producers = []
+        for item in group:
+            module = item.dep.target.module
+            if not isinstance(module, nn.Module) or not list(module.parameters(recurse=False)):
+                continue
+            writes = dependency.is_out_channel_pruning_fn(item.dep.handler)
+            depthwise = getattr(module, "groups", 1) > 1
+            if writes and isinstance(module, MIXERS):
+                producers.append(names[module])
+            for name, parameter in module.named_parameters(recurse=False):
+                if not writes and (name == "bias" or depthwise):
+                    continue
+                first = not isinstance(module, TRANSPOSED) or depthwise
+                dim = 0 if parameter.ndim == 1 or writes == first else 1
+                rows = parameter.detach().double().movedim(dim, 0)
+                for position, root in zip(item.idxs, item.root_idxs, strict=True):
+                    squares[root] += rows[position].square().sum()
+        found.update(dict.fromkeys(producers, squares.sqrt()))
+    return found
+
+
+@pytest.mark.parametrize("name", ["ghost", "flattened", "transposed", "concat", "gated", "series"])
+def test_norms_are_those_of_torch_prunings_groups(name: str) -> None:
+    network = nets.build(name)
+    graph = trace(network, nets.images(2))
+    expected = norms_by_torch_pruning(nets.build(name), nets.images(2))
+    for group_name, norms in group_norms(network, graph).items():
+        torch.testing.assert_close(norms, expected[group_name])
+
+
+@pytest.mark.parametrize("name", ["resnet20", "densenet"])
+def test_norms_of_built_in_networks_are_those_of_torch_prunings_groups(
+    name: str, digits: DataSplits, loaded: Callable[[str], LoadedModel]
+) -> None:
+    dense, example = loaded(name).module, digits.search.tensors(2)[0]
+    graph = trace(dense, example)
+    expected = norms_by_torch_pruning(copy.deepcopy(dense), example)
+    for group in graph.groups:
+        torch.testing.assert_close(
+            torch.tensor(group.norms, dtype=torch.float64), expected[group.name]
+        )
+
+
+def test_a_channel_without_weights_goes_first() -> None:
+    network = nets.build("flattened")
+    with torch.no_grad():
+        for parameter in (network.conv.weight, network.conv.bias, network.bn.weight):
+            parameter[7] = 0
+        network.bn.bias[7] = network.act.weight[7] = 0
+        network.hidden.weight[:, 7 * 16 : 8 * 16] = 0
+    graph = trace(network, nets.images(2))
+    assert graph.group("conv").norms[7] == 0
+    widths = graph.widths.copy()
+    widths[0] -= 1
+    assert set(range(10)) - set(Plan.from_widths(graph, widths).kept["conv"]) == {7}
+
+
+def test_a_louder_channel_scores_higher() -> None:
+    quiet, loud = nets.build("concat"), nets.build("concat")
+    with torch.no_grad():
+        loud.mix.weight[3] *= 3
+    before = trace(quiet, nets.images(2)).group("mix").norms
+    after = trace(loud, nets.images(2)).group("mix").norms
+    assert after[3] > before[3]
+    assert after[:3] + after[4:] == before[:3] + before[4:]

@@ -1,0 +1,306 @@
+"""A trace finds the groups, refuses what it cannot prune by name, and leaves the model alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rlprune.data.splits import DataSplits
+from rlprune.errors import ModelError, TraceError
+from rlprune.graph.group_graph import GroupGraph
+from rlprune.graph.trace import trace
+from rlprune.models.registry import BUILTIN_NAMES, LoadedModel
+from rlprune.surgery.plan import Plan
+from tests import nets
+from tests.oracles import assert_same_tensors, outputs, random_plan
+
+OUTPUT = "it is the output of the model"
+
+
+def reasons(graph: GroupGraph) -> dict[str, str]:
+    return {item.name: item.reason for item in graph.left_out}
+
+
+def traced(name: str) -> GroupGraph:
+    return trace(nets.build(name), nets.images(2))
+
+
+class Chain(nn.Module):
+    """Two convolutions and a head, with a hook for what happens between or after them."""
+
+    def __init__(
+        self,
+        between: Callable[[Tensor], Tensor] = F.relu,
+        after: Callable[[Tensor], Tensor] = lambda x: x,
+    ) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(1, 8, 3, padding=1)
+        self.b = nn.Conv2d(8, 8, 1)
+        self.head = nets.Head(8)
+        self.between, self.after = between, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after(self.head(F.relu(self.b(self.between(self.a(x))))))
+
+
+# Which groups exist
+
+
+def test_groups_come_in_forward_order_under_the_name_of_their_first_layer() -> None:
+    assert traced("concat").names == ("a", "b", "c", "mix")
+    assert traced("transposed").names == ("down", "up")
+
+
+def test_channels_that_a_ghost_module_ties_form_atoms() -> None:
+    graph = traced("wide_ghost")
+    group = graph.group("primary")
+    assert (group.width, group.step) == (16, 2)
+    assert group.atoms == (*range(8), *range(8))
+    kept = Plan.uniform(graph, 0.5).kept["primary"]
+    assert len(kept) == 8
+    assert {channel % 8 for channel in kept[:4]} == {channel % 8 for channel in kept[4:]}
+
+
+@pytest.mark.parametrize("half", [2, 3, 4, 8, 16, 20])
+def test_ties_are_found_at_every_width(half: int) -> None:
+    group = trace(nets.WideGhost(half), nets.images(2)).groups[0]
+    assert group.atoms == (*range(half), *range(half))
+
+
+def test_halves_that_are_added_are_tied() -> None:
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(1, 16, 1), nn.Conv2d(8, 8, 1)
+            self.head = nets.Head(8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            first, second = self.a(x).chunk(2, 1)
+            return self.head(F.relu(self.b(F.relu(first + second))))
+
+    assert trace(Halves(), nets.images(2)).group("a").atoms == (*range(8), *range(8))
+
+
+def test_a_module_that_is_used_twice_ties_its_inputs_to_its_outputs() -> None:
+    graph = traced("shared")
+    assert graph.names == ("stem", "last")
+    assert "shared" in graph.group("stem").members
+    assert "shared (in)" in graph.group("stem").members
+
+
+def test_a_depthwise_convolution_belongs_to_the_group_that_it_reads() -> None:
+    assert "depthwise" in traced("transposed").group("up").members
+
+
+# What is refused, and how it is named
+
+
+@pytest.mark.parametrize(
+    ("network", "group", "words"),
+    [
+        ("grouped", "stem", ("grouped convolution", "groups=2", "grouped")),
+        ("normalised", "stem", ("GroupNorm is not supported", "norm")),
+        ("tied", "one", ("'one'", "shares a weight with", "'two'")),
+    ],
+)
+def test_what_cannot_be_pruned_is_left_out_with_its_name_and_the_reason(
+    network: str, group: str, words: tuple[str, ...]
+) -> None:
+    graph = traced(network)
+    assert group not in graph.names
+    assert all(word in reasons(graph)[group] for word in words)
+    assert "free" in graph.names
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind"),
+    [
+        (nn.LayerNorm([8, 8, 8]), "LayerNorm"),
+        (nn.GroupNorm(2, 8, affine=False), "GroupNorm"),
+        (nn.InstanceNorm2d(8, affine=True), "InstanceNorm2d"),
+    ],
+)
+def test_normalisation_over_several_channels_is_left_out(layer: nn.Module, kind: str) -> None:
+    found = reasons(trace(Chain(layer), nets.images(2)))
+    assert found["a"] == f"{kind} is not supported: between"
+
+
+def test_a_free_parameter_is_left_out() -> None:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(8, 1, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.scale
+
+    assert "free parameter" in reasons(trace(Chain(Scale()), nets.images(2)))["a"]
+
+
+def test_channels_that_are_summed_up_are_left_out() -> None:
+    network = Chain(between=lambda x: x.mean(1, keepdim=True))
+    network.b = nn.Conv2d(1, 8, 1)
+    graph = trace(network, nets.images(2))
+    assert graph.names == ("b",)
+    assert "summed or broadcast" in reasons(graph)["a"]
+
+
+def test_channels_gated_by_a_single_one_are_left_out() -> None:
+    class Gate(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = nn.Conv2d(8, 1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * torch.sigmoid(self.gate(x))
+
+    assert "summed or broadcast" in reasons(trace(Chain(Gate()), nets.images(2)))["a"]
+
+
+def test_channels_of_which_some_are_dropped_are_left_out() -> None:
+    network = Chain(between=lambda x: x[:, :8])
+    network.a = nn.Conv2d(1, 16, 3, padding=1)
+    assert "do not weigh the same" in reasons(trace(network, nets.images(2)))["a"]
+
+
+@pytest.mark.parametrize(
+    "after", [lambda x: x, F.relu, lambda x: x.softmax(1), lambda x: x.view(-1, 10) * 2]
+)
+def test_the_output_layer_is_protected_whatever_follows_it(
+    after: Callable[[Tensor], Tensor],
+) -> None:
+    graph = trace(Chain(after=after), nets.images(2))
+    assert reasons(graph) == {"head.classifier": OUTPUT}
+
+
+def test_every_layer_that_adds_to_the_output_is_protected() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = nn.Linear(64, 12)
+            self.one, self.two = nn.Linear(12, 10), nn.Linear(64, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.flatten(1)
+            return self.one(F.relu(self.hidden(x))) + self.two(x)
+
+    graph = trace(Sum(), nets.images(2))
+    assert graph.names == ("hidden",)
+    assert OUTPUT in reasons(graph).values()
+
+
+@pytest.mark.parametrize("name", BUILTIN_NAMES)
+def test_no_plan_changes_the_shape_of_a_built_in_networks_output(
+    name: str, digits: DataSplits, loaded: Callable[[str], LoadedModel]
+) -> None:
+    dense, images = loaded(name).module, digits.search.tensors(2)[0]
+    graph = trace(dense, images)
+    assert list(reasons(graph).values()) == [OUTPUT]
+    small = random_plan(graph, 3).apply(dense)
+    assert outputs(small, images).shape == outputs(dense, images).shape
+
+
+def test_an_unused_layer_does_no_harm() -> None:
+    network = Chain()
+    network.unused = nn.Conv2d(8, 8, 1)
+    graph = trace(network, nets.images(2))
+    assert graph.names == ("a", "b")
+    assert graph.params() == sum(p.numel() for p in network.parameters())
+
+
+# What a trace leaves alone
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["ghost", "wide_ghost", "shared", "transposed"])
+def test_a_trace_changes_neither_weights_nor_mode_nor_hooks_nor_random_numbers(
+    name: str, training: bool
+) -> None:
+    network = nets.build(name).train(training)
+    before, images = copy.deepcopy(network), nets.images(2)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    trace(network, images)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert_same_tensors(network, before)
+    assert all(module.training is training for module in network.modules())
+    assert all(not module._forward_hooks for module in network.modules())
+    assert all(p.grad is None and p.requires_grad for p in network.parameters())
+    assert torch.equal(images, nets.images(2))
+
+
+@pytest.mark.parametrize("name", ["ghost", "shared", "flattened", "transposed"])
+def test_a_frozen_model_has_the_same_groups_and_stays_frozen(name: str) -> None:
+    frozen = nets.build(name).requires_grad_(False)
+    graph = trace(frozen, nets.images(2))
+    assert graph == traced(name)
+    assert not any(p.requires_grad for p in frozen.parameters())
+    small = Plan.uniform(graph, 0.5).apply(frozen)
+    assert not any(p.requires_grad for p in small.parameters())
+
+
+def test_freezing_a_part_survives_pruning() -> None:
+    network = nets.build("flattened")
+    network.conv.requires_grad_(False)
+    small = Plan.uniform(trace(network, nets.images(2)), 0.5).apply(network)
+    frozen = {name for name, p in small.named_parameters() if not p.requires_grad}
+    assert frozen == {"conv.weight", "conv.bias"}
+
+
+@pytest.mark.parametrize("name", nets.PRUNABLE)
+def test_tracing_twice_gives_the_same_graph(name: str) -> None:
+    assert traced(name) == traced(name)
+
+
+# What cannot be traced at all
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(value: float) -> None:
+    network = Chain()
+    with torch.no_grad():
+        network.b.weight[0, 0] = value
+    with pytest.raises(ModelError, match=r"NaN or infinity in 'b\.weight'"):
+        trace(network, nets.images(2))
+
+
+def test_buffers_that_are_not_finite_are_named() -> None:
+    network = nets.build("ghost")
+    network.bn.running_var[0] = float("nan")
+    with pytest.raises(ModelError, match=r"bn\.running_var"):
+        trace(network, nets.images(2))
+
+
+@pytest.mark.parametrize("after", [torch.Tensor.detach, lambda x: x.data])
+def test_a_detached_output_is_refused_with_a_hint(after: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(TraceError, match="detached"):
+        trace(Chain(after=after), nets.images(2))
+
+
+def test_a_forward_without_gradients_is_refused_with_a_hint() -> None:
+    class Silent(Chain):
+        @torch.no_grad()
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)
+
+    with pytest.raises(TraceError, match="no_grad"):
+        trace(Silent(), nets.images(2))
+
+
+def test_a_forward_that_raises_is_reported_with_its_message() -> None:
+    def fail(x: Tensor) -> Tensor:
+        raise ValueError("the moon is full\nand more")
+
+    with pytest.raises(ModelError, match="the moon is full") as caught:
+        trace(Chain(between=fail), nets.images(2))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_input_of_the_wrong_shape_is_reported_with_the_shape() -> None:
+    with pytest.raises(ModelError, match=r"\(2, 3, 8, 8\)"):
+        trace(Chain(), torch.zeros(2, 3, 8, 8))
