@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from rlprune.problem import Problem
+from rlprune.progress import progress_bar
 from rlprune.surgery.plan import Plan
 
 
@@ -18,12 +20,14 @@ class Proposal:
         method: name of the agent.
         fallback: whether the agent gave up its own plan for the heuristic's.
         history: best search score after each evaluation (a loss); empty without evaluations.
+        interrupted: whether Ctrl-C ended the search early; the plan is the best until then.
     """
 
     plan: Plan
     method: str
     fallback: bool = False
-    history: tuple[float, ...] = field(default=())
+    history: tuple[float, ...] = ()
+    interrupted: bool = False
 
 
 class Agent(Protocol):
@@ -33,3 +37,31 @@ class Agent(Protocol):
 
     def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
         """Return the best plan found; profile evaluations are counted apart."""
+
+
+def best_of(problem: Problem, plans: Iterable[Plan], count: int, method: str) -> Proposal:
+    """Evaluate plans one by one and propose the best by search score; Ctrl-C keeps the best so far.
+
+    Args:
+        problem: whose evaluator scores them.
+        plans: at least one; consumed lazily.
+        count: how many there are, for the progress bar.
+        method: name of the agent.
+    """
+    best: Plan | None = None
+    history: list[float] = []
+    interrupted = False
+    try:
+        with progress_bar() as progress:
+            for plan in progress.track(plans, count, description=f"{method}: evaluating plans"):
+                score = problem.evaluate(plan).score
+                if best is None or score < history[-1]:
+                    best = plan
+                history.append(min(score, history[-1]) if history else score)
+    except KeyboardInterrupt:
+        if best is None:
+            raise
+        interrupted = True
+    if best is None:
+        raise ValueError("best_of needs at least one plan")
+    return Proposal(best, method, history=tuple(history), interrupted=interrupted)

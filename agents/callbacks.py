@@ -20,14 +20,12 @@ SCALARS = (
     "reward/quality",
     "reward/macs",
     "reward/latency",
-    "prune/quality",
-    "prune/kl",
     "prune/macs_kept",
     "prune/params_kept",
     "prune/latency_kept",
     "best/reward",
 )
-"""Tags of ours that every run logs; `train/*` and `time/*` are SB3's own."""
+"""Tags of ours in every run, besides the task's own; `train/*` and `time/*` are SB3's."""
 
 LAYOUT = {
     "rlprune": {
@@ -35,7 +33,8 @@ LAYOUT = {
             "Multiline",
             ["reward/total", "reward/quality", "reward/macs", "reward/latency"],
         ],
-        "quality": ["Multiline", ["prune/quality", "prune/kl"]],
+        "quality": ["Multiline", ["prune/accuracy", "prune/psnr_db"]],
+        "distance to the dense network": ["Multiline", ["prune/kl", "prune/mse"]],
         "cost": ["Multiline", ["prune/macs_kept", "prune/params_kept", "prune/latency_kept"]],
         "kept per group": ["Multiline", ["group/.*"]],
     }
@@ -76,7 +75,8 @@ class PruningCallback(BaseCallback):
         self._stack.close()
 
     def _on_training_start(self) -> None:
-        metrics: dict[str, float] = dict.fromkeys(SCALARS, 0.0)
+        tasks = {f"prune/{n}" for p in self._problems for n in _quality_tags(p)}
+        metrics: dict[str, float] = dict.fromkeys([*SCALARS, *sorted(tasks)], 0.0)
         silent = ("stdout", "log", "json", "csv")
         self.logger.record("hparams", HParam(self._hparams, metrics), exclude=silent)
         if self._writer is not None:
@@ -102,8 +102,9 @@ class PruningCallback(BaseCallback):
             record(f"reward/{name}", value)
         problem = self._problems[info["problem"]]
         measured: Measurement = info["measurement"]
-        record("prune/quality", measured.quality)
-        record("prune/kl", measured.score)
+        metric, distance = _quality_tags(problem)
+        record(f"prune/{metric}", measured.quality)
+        record(f"prune/{distance}", measured.score)
         record("prune/macs_kept", measured.macs / problem.graph.macs())
         record("prune/params_kept", measured.params / problem.graph.params())
         if measured.latency_kept is not None:
@@ -128,3 +129,7 @@ class PruningCallback(BaseCallback):
             if isinstance(output, TensorBoardOutputFormat):
                 return output.writer
         return None
+
+
+def _quality_tags(problem: Problem) -> tuple[str, str]:
+    return problem.evaluator.task.metric, problem.evaluator.task.distance

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
-from rlprune.agents.base import Proposal
+from rlprune.agents.base import Proposal, best_of
 from rlprune.config import PPOSettings, RewardSettings
 from rlprune.cost.budget import Allocation
 from rlprune.envs.observation import BOUND, OBSERVATION, Features
 from rlprune.envs.walk import Walk
 from rlprune.problem import Problem
-from rlprune.progress import track
 
 
 def policy_arguments(settings: PPOSettings) -> dict[str, Any]:
@@ -75,17 +75,14 @@ class PPOAgent:
         if evaluations == 0:
             return Proposal(plan, self.name)
         torch.manual_seed(self.seed)
-        best, best_score = plan, problem.evaluate(plan).score
-        history = [best_score]
-        for _ in track(range(evaluations - 1), "sampling plans"):
-            sampled = problem.decode(self.walk_allocation(walk, deterministic=False))
-            score = problem.evaluate(sampled).score
-            if score < best_score:
-                best, best_score = sampled, score
-            history.append(best_score)
-        if problem.reference.measurement.score < best_score:
-            return Proposal(problem.reference.plan, self.name, True, tuple(history))
-        return Proposal(best, self.name, False, tuple(history))
+        sampled = (
+            problem.decode(self.walk_allocation(walk, deterministic=False))
+            for _ in range(evaluations - 1)
+        )
+        found = best_of(problem, itertools.chain([plan], sampled), evaluations, self.name)
+        if problem.reference.measurement.score < found.history[-1]:
+            return replace(found, plan=problem.reference.plan, fallback=True)
+        return found
 
     def walk_allocation(self, walk: Walk, deterministic: bool = True) -> Allocation:
         """Let the policy answer for every group; return the undecoded allocation."""

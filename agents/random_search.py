@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlprune.agents.base import Proposal
+from rlprune.agents.base import Proposal, best_of
 from rlprune.problem import Problem
-from rlprune.progress import track
 
 SPREAD = 0.5
 
@@ -33,13 +32,10 @@ class RandomSearchAgent:
         """Evaluate that many plans; the first one is the centre of the draws."""
         groups = len(problem.graph.groups)
         centre = problem.reference.allocation if self._around_heuristic else np.ones(groups)
-        best_plan, best_score = problem.decode(centre), float("inf")
-        history = []
-        for i in track(range(max(1, evaluations)), "random search"):
-            noise = np.zeros(groups) if i == 0 else self._rng.normal(0, self._spread, groups)
-            plan = problem.decode(centre * np.exp(noise))
-            score = problem.evaluate(plan).score
-            if score < best_score:
-                best_plan, best_score = plan, score
-            history.append(best_score)
-        return Proposal(best_plan, self.name, history=tuple(history))
+        count = max(1, evaluations)
+        noises = (
+            np.zeros(groups) if i == 0 else self._rng.normal(0, self._spread, groups)
+            for i in range(count)
+        )
+        plans = (problem.decode(centre * np.exp(noise)) for noise in noises)
+        return best_of(problem, plans, count, self.name)

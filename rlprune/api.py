@@ -35,17 +35,21 @@ class Pruned:
         model: physically smaller, recalibrated, fine-tuned if that was asked for; eval mode.
         plan: which channels were kept.
         measurements: `{"dense", "pruned"[, "finetuned"]}` on the test split.
+        latency_self_ratio: `{batch: dense latency / dense latency}`, ideally 1.
         proposal: the agent's choice.
         ledger: evaluations made for it.
         seconds: the choice took, without fine-tuning and reporting.
+        interrupted: whether Ctrl-C cut it short; half-trained weights are dropped.
     """
 
     model: nn.Module
     plan: Plan
     measurements: dict[str, Measured]
+    latency_self_ratio: dict[str, float]
     proposal: Proposal
     ledger: Ledger
     seconds: float
+    interrupted: bool
 
 
 def prune(
@@ -93,30 +97,46 @@ def prune_problem(
     evaluator = problem.evaluator
     pruned = evaluator.repaired(proposal.plan)
     models = {"dense": evaluator.model, "pruned": pruned}
-    if finetune_epochs:
-        settings = recipe or RecipeSettings()
-        tuned = evaluator.repaired(proposal.plan)
-        finetune(
-            tuned,
-            evaluator.model,
-            problem.data,
-            evaluator.task,
-            settings,
-            steps=steps_of(finetune_epochs, problem.data, settings),
-            seed=seed,
-        )
-        models["finetuned"] = tuned
+    interrupted = proposal.interrupted
+    if finetune_epochs and not interrupted:
+        try:
+            models["finetuned"] = _finetuned(
+                problem, proposal.plan, finetune_epochs, recipe or RecipeSettings(), seed
+            )
+        except KeyboardInterrupt:
+            interrupted = True
     small = problem.graph.macs(proposal.plan)
     macs = {name: small for name in models} | {"dense": problem.graph.macs()}
     timing = (latency or LatencySettings()).model_copy(
         update={"rounds": REPORT_ROUNDS, "round_ms": REPORT_ROUND_MS}
     )
-    measurements = measure_for_report(models, macs, problem.data, evaluator.task, timing)
+    measurements, self_ratio = measure_for_report(
+        models, macs, problem.data, evaluator.task, timing
+    )
     return Pruned(
         model=models.get("finetuned", pruned),
         plan=proposal.plan,
         measurements=measurements,
+        latency_self_ratio=self_ratio,
         proposal=proposal,
         ledger=problem.ledger.since(before),
         seconds=seconds,
+        interrupted=interrupted,
     )
+
+
+def _finetuned(
+    problem: Problem, plan: Plan, epochs: int, settings: RecipeSettings, seed: int
+) -> nn.Module:
+    evaluator = problem.evaluator
+    model = evaluator.repaired(plan)
+    finetune(
+        model,
+        evaluator.model,
+        problem.data,
+        evaluator.task,
+        settings,
+        steps=steps_of(epochs, problem.data, settings),
+        seed=seed,
+    )
+    return model

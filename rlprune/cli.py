@@ -174,7 +174,14 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
         agent=str(settings.agent),
         fallback=proposal.fallback,
     )
-    result = pruned_result(problem, pruned.plan, pruned.measurements, search, settings.seed)
+    result = pruned_result(
+        problem,
+        pruned.plan,
+        pruned.measurements,
+        pruned.latency_self_ratio,
+        search,
+        settings.seed,
+    )
     with staged_folder(settings.out) as staging:
         write_header(staging, settings, words)
         (staging / RESULT_FILE).write_text(result.to_json())
@@ -184,6 +191,8 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
         write_events(staging / "tensorboard", result, settings.model_dump_json(indent=2))
     _show(result)
     console.print(f"model saved in {settings.out / 'model'}", soft_wrap=True)
+    if pruned.interrupted:
+        raise KeyboardInterrupt
     return result
 
 
@@ -251,8 +260,11 @@ def _data(settings: TaskSettings) -> DataSplits:
 def _problem(
     settings: TaskSettings, model: str, data: DataSplits, budget: Budget, index: int = 0
 ) -> Problem:
-    if len(settings.weights) > index + 1 and not isinstance(settings, TrainSettings):
-        raise ModelError("--weights takes one file for one model")
+    models = len(settings.model) if isinstance(settings, TrainSettings) else 1
+    if len(settings.weights) not in (0, models):
+        raise ModelError(
+            f"--weights takes one file per model: {models}, not {len(settings.weights)}"
+        )
     weights = settings.weights[index] if index < len(settings.weights) else None
     loaded = load_model(model, data, weights=weights)
     timed = not isinstance(settings, TrainSettings) or settings.reward.latency > 0

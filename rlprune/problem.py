@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -85,7 +86,7 @@ class Problem:
         loaded = load_model(model, splits) if isinstance(model, str) else model
         name, module, recipe = _unpack(loaded)
         target = resolve_device(device)
-        dense = module.to(target).eval()
+        dense = copy.deepcopy(module).to(target).eval()  # the caller's model stays as it is
         example = splits.search.tensors(64)[0].to(target)
         graph = trace(dense, example[:2])
         budget.check_reachable(graph)

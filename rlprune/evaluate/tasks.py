@@ -20,6 +20,7 @@ class Task(Protocol):
 
     name: str
     metric: str
+    distance: str
 
     def divergence(self, outputs: Tensor, dense_outputs: Tensor) -> Tensor:
         """Distance to the dense network, >= 0, lower is better: the search score."""
@@ -39,6 +40,7 @@ class Classification:
 
     name = "classification"
     metric = "accuracy"
+    distance = "kl"
 
     def divergence(self, outputs: Tensor, dense_outputs: Tensor) -> Tensor:
         """KL(dense || pruned) in nats."""
@@ -71,6 +73,7 @@ class Reconstruction:
 
     name = "reconstruction"
     metric = "psnr_db"
+    distance = "mse"
 
     def divergence(self, outputs: Tensor, dense_outputs: Tensor) -> Tensor:
         """Mean squared difference to the dense network's output."""

@@ -32,7 +32,7 @@ def finetune(
     at temperature 2 (Hinton et al., 2015). The same recipe serves every method that is compared.
 
     Args:
-        model: the pruned network.
+        model: the pruned network; all its parameters are trained, frozen ones too.
         teacher: the dense network, in eval mode.
         data: only train is learned from; search recalibrates.
         task: loss and distillation.
@@ -41,6 +41,7 @@ def finetune(
         seed: order of the batches.
     """
     device = next(model.parameters()).device
+    model.requires_grad_(True)
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=settings.learning_rate,

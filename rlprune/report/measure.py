@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rlprune.config import LatencySettings
-from rlprune.cost.latency import measure_interleaved, summarise
+from rlprune.cost.latency import measure_interleaved, ratio, summarise
 from rlprune.data.splits import DataSplits
 from rlprune.evaluate.evaluator import measure_quality
 from rlprune.evaluate.tasks import Task
@@ -25,8 +25,10 @@ def measure_for_report(
     data: DataSplits,
     task: Task,
     settings: LatencySettings,
-) -> dict[str, Measured]:
+) -> tuple[dict[str, Measured], dict[str, float]]:
     """Measure networks for a report; the only place that touches the test split.
+
+    The first network is timed twice over; its ratio to itself says how far to trust the others.
 
     Args:
         models: `{name: network}` in eval mode on one device; timed interleaved.
@@ -34,19 +36,27 @@ def measure_for_report(
         data: the four splits.
         task: whose metric is reported.
         settings: rounds and time per round.
+
+    Returns:
+        `{name: measurement}` and `{batch: latency of the first network / its own}`, ideally 1.
     """
-    device = next(next(iter(models.values())).parameters()).device
+    first = next(iter(models))
+    device = next(models[first].parameters()).device
     images, _ = data.test.tensors(max(BATCH_SIZES))
     latencies: dict[str, dict[str, Timing]] = {name: {} for name in models}
+    self_ratios = {}
     for size in BATCH_SIZES:
         batch = images.repeat(-(-size // len(images)), 1, 1, 1)[:size].to(device)
-        for name, samples in measure_interleaved(models, batch, settings).items():
-            timing = summarise(samples)
+        samples = measure_interleaved({**models, "": models[first]}, batch, settings)
+        self_ratios[f"batch_{size}"] = ratio(samples.pop(""), samples[first])
+        for name, times in samples.items():
+            timing = summarise(times)
             latencies[name][f"batch_{size}"] = Timing(median=timing.median_ms, p90=timing.p90_ms)
-    return {
+    measured = {
         name: _measured(model, macs[name], latencies[name], data, task)
         for name, model in models.items()
     }
+    return measured, self_ratios
 
 
 def _measured(

@@ -35,7 +35,12 @@ def search_record(
 
 
 def pruned_result(
-    problem: Problem, plan: Plan, measurements: Mapping[str, Measured], search: Search, seed: int
+    problem: Problem,
+    plan: Plan,
+    measurements: Mapping[str, Measured],
+    self_ratio: dict[str, float],
+    search: Search,
+    seed: int,
 ) -> Result:
     """Record one network that was pruned."""
     achieved = problem.budget.achieved(problem.graph, plan.widths)
@@ -52,6 +57,7 @@ def pruned_result(
         dense=measurements["dense"],
         pruned=measurements["pruned"],
         finetuned=measurements.get("finetuned"),
+        latency_self_ratio=self_ratio,
         search=search,
         groups=tuple(
             GroupRecord(name=group.name, width=group.width, kept=len(plan.kept[group.name]))

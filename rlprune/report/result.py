@@ -101,7 +101,11 @@ class TrainingRecord(_Record):
 
 
 class Result(_Record):
-    """A whole `result.json`."""
+    """A whole `result.json`.
+
+    Attributes:
+        latency_self_ratio: dense latency / dense latency, measured like the others; ideally 1.
+    """
 
     version: int = Field(default=1, alias="schema")
     command: str
@@ -114,6 +118,7 @@ class Result(_Record):
     dense: Measured | None = None
     pruned: Measured | None = None
     finetuned: Measured | None = None
+    latency_self_ratio: dict[str, float] = {}
     search: Search
     groups: tuple[GroupRecord, ...] = ()
     left_out: tuple[LeftOutRecord, ...] = ()

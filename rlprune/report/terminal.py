@@ -6,6 +6,8 @@ from rich.table import Table
 
 from rlprune.report.result import Measured, Result
 
+SELF_RATIO_TOLERANCE = 0.1
+
 STAGES = ("dense", "pruned", "finetuned")
 
 
@@ -101,6 +103,12 @@ def warnings_of(result: Result) -> list[str]:
                 warnings.append(
                     f"NOT FASTER at {batch.replace('_', ' ')}: {kept:.2f}x the dense latency"
                 )
+    for batch, measured in result.latency_self_ratio.items():
+        if abs(measured - 1.0) > SELF_RATIO_TOLERANCE:
+            warnings.append(
+                f"latencies at {batch.replace('_', ' ')} are noisy: the dense network measured "
+                f"{measured:.2f}x itself; repeat on a quieter machine"
+            )
     if result.search.fallback:
         warnings.append("the agent's plans scored below the heuristic's; the heuristic's was taken")
     if result.training is not None and result.training.interrupted:

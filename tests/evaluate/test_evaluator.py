@@ -1,0 +1,219 @@
+"""What an evaluation costs, counts and touches."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from rlprune.agents import RandomSearchAgent
+from rlprune.data.splits import DataSplits, Split
+from rlprune.errors import SplitError
+from rlprune.evaluate.evaluator import Evaluator, Ledger
+from rlprune.models.registry import BUILTIN_NAMES, LoadedModel
+from rlprune.problem import Problem
+from rlprune.surgery.plan import Plan
+from tests.conftest import GetProblem
+from tests.oracles import assert_same_tensors, counted_macs, counted_params, outputs, random_plan
+
+
+class FixedMeter:
+    """Charges a constant and remembers what it was asked."""
+
+    def __init__(self, kept: float = 0.5) -> None:
+        self.value = kept
+        self.asked: list[nn.Module] = []
+
+    def kept(self, model: nn.Module) -> float:
+        self.asked.append(model)
+        return self.value
+
+
+def with_meter(problem: Problem, meter: FixedMeter | None, images: int = 64) -> Evaluator:
+    return Evaluator(
+        problem.evaluator.model,
+        problem.graph,
+        problem.data,
+        search_images=images,
+        latency=meter,  # type: ignore[arg-type]
+        seed=0,
+        device=torch.device("cpu"),
+    )
+
+
+@pytest.mark.parametrize("name", BUILTIN_NAMES)
+def test_the_dense_plan_scores_almost_nothing_and_costs_what_the_network_costs(
+    name: str, problem_of: GetProblem
+) -> None:
+    problem = problem_of(name)
+    whole = problem.evaluate(Plan({}, problem.graph))
+    # Not exactly 0: BatchNorm statistics are re-estimated on the search images.
+    half = problem.evaluate(Plan.uniform(problem.graph, 0.5))
+    assert 0 <= whole.score < 0.25 * half.score
+    assert whole.macs == counted_macs(problem.evaluator.model, problem.data.input_shape)
+    assert whole.params == counted_params(problem.evaluator.model)
+    assert whole.latency_kept is None
+
+
+def test_a_measurement_is_what_the_repaired_model_does_on_the_search_images(plain: Problem) -> None:
+    plan = random_plan(plain.graph, 4)
+    measured, evaluator = plain.evaluate(plan), plain.evaluator
+    small = evaluator.repaired(plan)
+    ours, dense = (outputs(m, evaluator.images) for m in (small, evaluator.model))
+    p, q = dense.double().softmax(1), ours.double().softmax(1)
+    assert measured.score == pytest.approx(float((p * (p / q).log()).sum(1).mean()), rel=1e-3)
+    images, targets = plain.data.search.tensors()
+    accuracy = {round(float((outputs(small, images).argmax(1) == targets).float().mean()), 6)}
+    assert len(evaluator.images) == len(images)  # all 215 of digits: the order does not matter
+    assert round(measured.quality, 6) in accuracy
+    assert (measured.macs, measured.params) == (
+        counted_macs(small, plain.data.input_shape),
+        counted_params(small),
+    )
+
+
+def test_the_ledger_counts_distinct_plans_and_cache_hits(fresh_plain: Problem) -> None:
+    problem = fresh_plain
+    plans = [random_plan(problem.graph, seed) for seed in (1, 2, 1, 3, 2, 1)]
+    measured = [problem.evaluate(plan) for plan in plans]
+    assert problem.ledger == Ledger(evaluations=3, profile_evaluations=0, cache_hits=3)
+    assert measured[0] is measured[2] is measured[5]
+    problem.evaluator.evaluate(random_plan(problem.graph, 9), profile=True)
+    assert problem.ledger == Ledger(evaluations=3, profile_evaluations=1, cache_hits=3)
+
+
+def test_ledgers_add_up_and_subtract() -> None:
+    assert Ledger.total([Ledger(1, 2, 3), Ledger(10, 20, 30)]) == Ledger(11, 22, 33)
+    assert Ledger(5, 7, 9).since(Ledger(1, 2, 3)) == Ledger(4, 5, 6)
+
+
+def test_budgets_share_cache_and_ledger(fresh_plain: Problem) -> None:
+    from rlprune.cost.budget import Budget
+
+    other = fresh_plain.with_budget(Budget.parse("macs=0.3"))
+    plan = random_plan(fresh_plain.graph, 1)
+    fresh_plain.evaluate(plan)
+    other.evaluate(plan)
+    assert other.ledger is fresh_plain.ledger
+    assert fresh_plain.ledger == Ledger(1, 0, 1)
+
+
+def test_uses_is_a_copy_that_does_not_move(fresh_plain: Problem) -> None:
+    before = fresh_plain.uses()
+    fresh_plain.evaluate(random_plan(fresh_plain.graph, 1))
+    assert before == Ledger()
+    assert fresh_plain.ledger.since(before) == Ledger(1, 0, 0)
+
+
+def test_evaluating_changes_nothing_in_the_dense_model(plain: Problem) -> None:
+    before = copy.deepcopy(plain.evaluator.model)
+    plain.evaluator.repaired(random_plan(plain.graph, 11))
+    plain.evaluate(random_plan(plain.graph, 12))
+    assert_same_tensors(plain.evaluator.model, before)
+    assert not plain.evaluator.model.training
+
+
+def test_the_seed_chooses_the_search_images(digits: DataSplits, plain: Problem) -> None:
+    def images(seed: int) -> torch.Tensor:
+        problem = Problem.build(
+            plain.evaluator.model, digits, search_images=32, seed=seed, measure_latency=False
+        )
+        return problem.evaluator.images
+
+    assert images(0).shape == (32, 1, 8, 8)
+    assert torch.equal(images(0), images(0))
+    assert not torch.equal(images(0), images(1))
+
+
+# Splits
+
+
+def poisoned(split: Split) -> Split:
+    images, targets = split.tensors()
+    dataset = TensorDataset(torch.full_like(images, float("nan")), torch.zeros_like(targets))
+    return Split(split.role, dataset)  # type: ignore[arg-type]
+
+
+def test_a_search_never_looks_at_train_validation_or_test_data(
+    digits: DataSplits, loaded: Callable[[str], LoadedModel]
+) -> None:
+    bad = dataclasses.replace(
+        digits,
+        train=poisoned(digits.train),
+        validation=poisoned(digits.validation),
+        test=poisoned(digits.test),
+    )
+    found = []
+    for data in (digits, bad):
+        problem = Problem.build(loaded("plain_cnn"), data, "macs=0.4", measure_latency=False)
+        proposal = RandomSearchAgent().propose(problem, 8)
+        found.append((problem.sensitivity.scores.tolist(), problem.reference, proposal))
+    (clean_scores, clean_reference, clean), (scores, reference, dirty) = found
+    assert clean_scores == scores
+    assert all(score == score and score < float("inf") for score in scores)
+    assert clean_reference.measurement == reference.measurement
+    assert clean.plan == dirty.plan
+    assert clean.history == dirty.history
+
+
+def test_the_search_split_does_matter(
+    digits: DataSplits, loaded: Callable[[str], LoadedModel]
+) -> None:
+    bad = dataclasses.replace(digits, search=poisoned(digits.search))
+    problem = Problem.build(loaded("plain_cnn"), bad, "macs=0.4", measure_latency=False)
+    assert problem.evaluate(Plan.uniform(problem.graph, 0.5)).score == float("inf")
+
+
+@pytest.mark.parametrize("role", ["train", "validation", "test"])
+def test_no_other_split_is_taken_for_the_search_split(
+    digits: DataSplits, plain: Problem, role: str
+) -> None:
+    swapped = dataclasses.replace(digits, search=getattr(digits, role))
+    with pytest.raises(SplitError, match=f"may not use the {role} split here"):
+        Problem.build(plain.evaluator.model, swapped, measure_latency=False)
+
+
+@pytest.mark.parametrize("role", ["train", "search", "test"])
+def test_validation_takes_the_validation_split_only(
+    digits: DataSplits, plain: Problem, role: str
+) -> None:
+    evaluator = plain.evaluator
+    assert 0.9 < evaluator.validate(evaluator.model, digits.validation) <= 1.0
+    with pytest.raises(SplitError, match="uses the validation split"):
+        evaluator.validate(evaluator.model, getattr(digits, role))
+
+
+# Latency
+
+
+def test_latency_is_measured_only_when_asked_and_once_per_plan(plain: Problem) -> None:
+    meter = FixedMeter(0.25)
+    evaluator, plan = with_meter(plain, meter), random_plan(plain.graph, 1)
+    assert evaluator.evaluate(plan).latency_kept is None
+    assert meter.asked == []
+    assert evaluator.evaluate(plan, latency=True).latency_kept == 0.25
+    assert evaluator.evaluate(plan, latency=True).latency_kept == 0.25
+    assert evaluator.evaluate(plan).latency_kept == 0.25
+    assert len(meter.asked) == 1
+    assert counted_params(meter.asked[0]) == plain.graph.params(plan)
+    # Timing a plan that is already scored is not another evaluation.
+    assert evaluator.ledger == Ledger(evaluations=1, profile_evaluations=0, cache_hits=2)
+
+
+def test_without_a_meter_no_latency_is_recorded(plain: Problem) -> None:
+    evaluator = with_meter(plain, None)
+    assert not evaluator.measures_latency
+    assert evaluator.evaluate(random_plan(plain.graph, 1), latency=True).latency_kept is None
+    assert with_meter(plain, FixedMeter()).measures_latency
+
+
+@pytest.mark.parametrize(
+    ("name", "task"), [("plain_cnn", "classification"), ("autoencoder", "reconstruction")]
+)
+def test_the_task_follows_from_the_network(name: str, task: str, problem_of: GetProblem) -> None:
+    assert problem_of(name).evaluator.task.name == task
