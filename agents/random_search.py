@@ -29,13 +29,17 @@ class RandomSearchAgent:
         self._around_heuristic = around_heuristic
 
     def propose(self, problem: Problem, evaluations: int = 200) -> Proposal:
-        """Evaluate that many plans; the first one is the centre of the draws."""
+        """Evaluate that many plans; the first one is the centre of the draws.
+
+        With 0 evaluations the centre itself is returned, unmeasured.
+        """
         groups = len(problem.graph.groups)
         centre = problem.reference.allocation if self._around_heuristic else np.ones(groups)
-        count = max(1, evaluations)
+        if evaluations == 0:
+            return Proposal(problem.decode(centre), self.name)
         noises = (
             np.zeros(groups) if i == 0 else self._rng.normal(0, self._spread, groups)
-            for i in range(count)
+            for i in range(evaluations)
         )
         plans = (problem.decode(centre * np.exp(noise)) for noise in noises)
-        return best_of(problem, plans, count, self.name)
+        return best_of(problem, plans, evaluations, self.name)

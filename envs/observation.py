@@ -155,21 +155,22 @@ class _Roles:
 def _inspect(graph: GroupGraph) -> list[_Roles]:
     """Read each group's role from the shapes of the tensors that it controls."""
     roles = [_Roles() for _ in graph.groups]
-    positions = {op.weight: op.positions for op in graph.operations}
+    operations = {op.weight: op for op in graph.operations}
     for piece in graph.slices:
         shape = graph.tensors[piece.tensor].shape
         for g in {run[0] for run in piece.runs} - {ALWAYS_KEPT}:
             role = roles[g]
             role.normalised |= piece.tensor.endswith("running_mean")
-            if piece.tensor not in positions:
+            if piece.tensor not in operations:
                 continue
+            operation = operations[piece.tensor]
             kernel = int(np.prod(shape[2:]))
             role.convolutions += len(shape) > 2
             role.linears += len(shape) == 2
-            role.depthwise |= len(shape) > 2 and shape[1] == 1 and shape[0] > 1
+            role.depthwise |= operation.depthwise
             role.producers += piece.dim == 0
             role.consumers += piece.dim == 1
-            role.log_positions += np.log2(positions[piece.tensor])
+            role.log_positions += np.log2(operation.positions)
             role.log_kernel += np.log2(kernel)
     return roles
 

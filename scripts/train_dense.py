@@ -26,15 +26,15 @@ from torch.nn import functional
 
 from rlprune.data import DataSplits, Split, load_data
 from rlprune.errors import RLPruneError
-from rlprune.evaluate.tasks import Reconstruction, Task, infer_task
+from rlprune.evaluate.tasks import Task, infer_task
 from rlprune.models import BUILTIN_NAMES, build_model
 from rlprune.progress import progress_bar
+from rlprune.recipes.finetune import optimizer_for
 
 _WEIGHTS = Path(__file__).resolve().parents[1] / "rlprune" / "models" / "weights"
 _DIGITS_EPOCHS = 60
 _AUTOENCODER_EPOCHS = 200
 _BATCH = 512
-_ADAM_SHARE = 0.05  # Adam's learning rate, as a share of SGD's
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def train(
     task = task_of(module, data)
     batches = data.train.loader(min(128, len(data.train)), shuffle=True, seed=seed, drop_last=True)
     steps = epochs * sum(1 for _ in batches)
-    optimizer = optimizer_for(module, task, learning_rate)
+    optimizer = optimizer_for(module, task, learning_rate=learning_rate, weight_decay=5e-4)
     peak = optimizer.param_groups[0]["lr"]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, steps)
     value = 0.0
@@ -138,15 +138,6 @@ def task_of(module: nn.Module, data: DataSplits) -> Task:
     """Tell from the network's output whether it classifies or reconstructs."""
     images, _ = data.train.tensors(2)
     return infer_task(module.eval()(images), images, data.num_classes)
-
-
-def optimizer_for(module: nn.Module, task: Task, learning_rate: float) -> torch.optim.Optimizer:
-    """Choose the optimizer that suits the loss."""
-    if isinstance(task, Reconstruction):
-        return torch.optim.Adam(module.parameters(), lr=learning_rate * _ADAM_SHARE)
-    return torch.optim.SGD(
-        module.parameters(), lr=learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4
-    )
 
 
 def shifted(images: Tensor, most: int) -> Tensor:

@@ -58,6 +58,7 @@ class Operation(Frozen):
 
     weight: str
     positions: int
+    depthwise: bool = False
 
 
 class TensorInfo(Frozen):

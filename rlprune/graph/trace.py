@@ -15,7 +15,7 @@ from rlprune.criteria.norms import group_norms
 from rlprune.errors import ModelError, TraceError
 from rlprune.graph.compile import RawGroup, RawItem, compile_groups
 from rlprune.graph.group_graph import GroupGraph, LeftOut, Operation, TensorInfo
-from rlprune.graph.members import COUNTED
+from rlprune.graph.members import COUNTED, is_depthwise
 
 # What a foreign forward pass, or torch-pruning on a graph that it does not know, may raise.
 FOREIGN_ERRORS = (
@@ -59,7 +59,14 @@ def trace(model: nn.Module, example_input: Tensor) -> GroupGraph:
     unranked = GroupGraph(
         groups=tuple(groups),
         slices=tuple(slices),
-        operations=tuple(Operation(weight=w, positions=p) for w, p in positions.items()),
+        operations=tuple(
+            Operation(
+                weight=weight,
+                positions=count,
+                depthwise=is_depthwise(copied.get_submodule(weight.rpartition(".")[0])),
+            )
+            for weight, count in positions.items()
+        ),
         tensors={
             name: TensorInfo(shape=tuple(tensor.shape), is_parameter=name in names)
             for name, tensor in copied.state_dict().items()

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from rlprune.config import RecipeSettings
 from rlprune.data.splits import DataSplits, Split
-from rlprune.evaluate.evaluator import forward
 from rlprune.evaluate.recalibrate import recalibrate
-from rlprune.evaluate.tasks import Task
+from rlprune.evaluate.tasks import Reconstruction, Task
 from rlprune.progress import track
+
+_ADAM_SHARE = 0.05
 
 
 def finetune(
@@ -30,6 +31,7 @@ def finetune(
 
     SGD with Nesterov momentum 0.9, one-cycle learning rate, half task loss and half distillation
     at temperature 2 (Hinton et al., 2015). The same recipe serves every method that is compared.
+    Reconstructions are trained with Adam, see `optimizer_for`.
 
     Args:
         model: the pruned network; all its parameters are trained, frozen ones too.
@@ -42,15 +44,14 @@ def finetune(
     """
     device = next(model.parameters()).device
     model.requires_grad_(True)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=settings.learning_rate,
-        momentum=0.9,
-        nesterov=True,
+    optimizer = optimizer_for(
+        model,
+        task,
+        learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=settings.learning_rate, total_steps=max(2, steps)
+        optimizer, max_lr=optimizer.defaults["lr"], total_steps=max(2, steps)
     )
     model.train()
     batches = _batches(data.train, settings.batch_size, seed)
@@ -59,8 +60,9 @@ def finetune(
         outputs = model(images)
         loss = (1 - settings.distillation) * task.loss(outputs, images, targets)
         if settings.distillation:
-            soft = task.distillation(outputs, forward(teacher, images))
-            loss = loss + settings.distillation * soft
+            with torch.no_grad():
+                aim = teacher(images)
+            loss = loss + settings.distillation * task.distillation(outputs, aim)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -71,6 +73,21 @@ def finetune(
 def steps_of(epochs: int, data: DataSplits, settings: RecipeSettings) -> int:
     """Return how many SGD steps make so many epochs."""
     return epochs * max(1, len(data.train) // settings.batch_size)
+
+
+def optimizer_for(
+    model: nn.Module, task: Task, *, learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """Choose the optimizer that suits the loss: SGD with Nesterov momentum 0.9, or Adam.
+
+    The gradients of a reconstruction, a mean over pixels, are too small for a classifier's SGD;
+    Adam takes a twentieth of the learning rate and no weight decay.
+    """
+    if task.name == Reconstruction.name:
+        return torch.optim.Adam(model.parameters(), lr=learning_rate * _ADAM_SHARE)
+    return torch.optim.SGD(
+        model.parameters(), learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay
+    )
 
 
 def _batches(split: Split, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

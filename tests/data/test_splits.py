@@ -90,8 +90,8 @@ def test_a_plain_dataset_gives_the_same_splits_and_batches_as_tensors_in_memory(
     for one, other in zip(roles(fast), roles(slow), strict=True):
         for options in ({"shuffle": False}, {"shuffle": True, "drop_last": True}):
             pairs = zip(
-                one.loader(32, **options),  # type: ignore[arg-type]
-                other.loader(32, **options),  # type: ignore[arg-type]
+                one.loader(32, **options),
+                other.loader(32, **options),
                 strict=True,
             )
             for (images, targets), (other_images, other_targets) in pairs:

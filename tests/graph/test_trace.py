@@ -94,7 +94,13 @@ def test_a_module_that_is_used_twice_ties_its_inputs_to_its_outputs() -> None:
 
 
 def test_a_depthwise_convolution_belongs_to_the_group_that_it_reads() -> None:
-    assert "depthwise" in traced("transposed").group("up").members
+    graph = traced("transposed")
+    assert "depthwise" in graph.group("up").members
+    assert [op.weight for op in graph.operations if op.depthwise] == ["depthwise.weight"]
+
+
+def test_a_convolution_of_a_grey_image_is_not_depthwise() -> None:
+    assert not any(op.depthwise for op in traced("concat").operations)
 
 
 # What is refused, and how it is named

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import torch
 
 from rlprune.data import load_data
 from rlprune.errors import ModelError
-from rlprune.models import _torchvision, build_model, load_model
+from rlprune.models import build_model, load_model
 
 
 def test_torchvision_can_be_imported_after_the_shim() -> None:
@@ -34,7 +35,7 @@ def test_a_missing_torchvision_says_how_to_install_it(monkeypatch: pytest.Monkey
     def fail(name: str) -> None:
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr(_torchvision.importlib, "import_module", fail)
+    monkeypatch.setattr(importlib, "import_module", fail)
     with pytest.raises(ModelError, match=r"No module named 'torchvision'.*pip install torchvision"):
         build_model("torchvision:resnet18", in_channels=3, num_classes=4, image_size=32)
 

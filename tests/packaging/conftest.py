@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def git(*arguments: str) -> str:
     command = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def checkout_modes() -> dict[str, str]:
-    """What git would commit: path -> mode, links (120000) included; `new` where git has no mode yet."""
+    """What git would commit now: path -> mode; 120000 is a symbolic link."""
     try:
         if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != ROOT:
             pytest.skip("the files lie inside another project's checkout")
@@ -30,8 +31,11 @@ def checkout_modes() -> dict[str, str]:
         pytest.skip("git is not installed")
     except subprocess.CalledProcessError as error:
         pytest.skip(f"not a git checkout: {error.stderr.strip()}")
-    modes = dict.fromkeys(filter(None, untracked), "new")
+    modes = {
+        path: "120000" if (ROOT / path).is_symlink() else "100644"
+        for path in filter(None, untracked)
+    }
     for line in filter(None, tracked):
         entry, path = line.split("\t", 1)
         modes[path] = entry.split()[0]
-    return {path: mode for path, mode in sorted(modes.items()) if (ROOT / path).exists()}
+    return {path: mode for path, mode in sorted(modes.items()) if os.path.lexists(ROOT / path)}

@@ -33,7 +33,7 @@ def wheel(
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(root / path, copy, follow_symlinks=False)
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
-    run = subprocess.run(  # noqa: S603
+    run = subprocess.run(
         [*build, "--outdir", str(folder), str(folder / "checkout")], capture_output=True, text=True
     )
     assert run.returncode == 0, run.stdout + run.stderr
@@ -67,7 +67,7 @@ def test_the_wheel_provides_no_top_level_envs_or_agents(wheel: Path, tmp_path: P
         "print([n for n in ('rlprune', 'envs', 'agents') if u.find_spec(n)])"
     )
     isolated = [sys.executable, "-I", "-S", "-c", program, str(wheel)]
-    found = subprocess.run(isolated, check=True, capture_output=True, text=True, cwd=tmp_path)  # noqa: S603
+    found = subprocess.run(isolated, check=True, capture_output=True, text=True, cwd=tmp_path)
     assert found.stdout.strip() == "['rlprune']"
 
 

@@ -1,0 +1,151 @@
+"""Whatever an agent is, it keeps to the budget and to its allowance of evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rlprune.agents import Agent, PPOAgent, RandomSearchAgent, SensitivityAgent, UniformAgent
+from rlprune.cost.budget import Budget
+from rlprune.data.splits import DataSplits
+from rlprune.errors import BudgetError
+from rlprune.evaluate.evaluator import Evaluator
+from rlprune.problem import Problem
+from rlprune.surgery.plan import Plan
+from tests import nets
+from tests.agents.conftest import Run
+from tests.conftest import GetProblem
+
+Make = Callable[[], Agent]
+
+
+@pytest.fixture(params=["uniform", "sensitivity", "random", "ppo"])
+def make(request: pytest.FixtureRequest, run: Run) -> Make:
+    """Build a new agent of the same seed each time."""
+    trained = run.training.agent
+    makers: dict[str, Make] = {
+        "uniform": UniformAgent,
+        "sensitivity": SensitivityAgent,
+        "random": lambda: RandomSearchAgent(seed=1),
+        "ppo": lambda: PPOAgent(trained.policy, trained.settings, trained.reward, seed=1),
+    }
+    assert makers[request.param]().name == request.param
+    return makers[request.param]
+
+
+@pytest.mark.parametrize("budget", ["macs=0.5", "macs=0.2", "macs=0.6,params=0.3"])
+@pytest.mark.parametrize("name", ["plain_cnn", "mobilenetv2", "autoencoder", "densenet"])
+def test_plans_meet_the_budget_on_networks_of_every_family(
+    make: Make, name: str, budget: str, problem_of: GetProblem
+) -> None:
+    problem = problem_of(name, budget)
+    proposal = make().propose(problem, 2)
+    assert proposal.method == make().name
+    assert problem.budget.usage(problem.graph, proposal.plan.widths) <= 1
+    assert (proposal.plan.widths >= problem.graph.floors).all()
+
+
+def test_tied_channels_are_respected(make: Make, digits: DataSplits) -> None:
+    problem = Problem.build(nets.build("wide_ghost"), digits, "macs=0.5", measure_latency=False)
+    plan = make().propose(problem, 3).plan
+    assert plan.widths[0] % 2 == 0
+    plan.apply(problem.evaluator.model)
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 5])
+def test_no_more_plans_are_evaluated_than_allowed(
+    make: Make, allowed: int, fresh_plain: Problem
+) -> None:
+    fresh_plain.reference  # noqa: B018 - profile evaluations are counted apart
+    before = fresh_plain.uses()
+    proposal = make().propose(fresh_plain, allowed)
+    spent = fresh_plain.ledger.since(before)
+    assert spent.evaluations <= allowed
+    assert spent.profile_evaluations == 0
+    assert len(proposal.history) <= allowed
+
+
+def test_the_same_seed_proposes_the_same_plan(make: Make, plain: Problem) -> None:
+    first, second = make().propose(plain, 6), make().propose(plain, 6)
+    assert first.plan == second.plan
+    assert first.history == second.history
+
+
+def test_a_budget_out_of_reach_never_gets_to_an_agent(plain: Problem) -> None:
+    with pytest.raises(BudgetError):
+        plain.with_budget(Budget.parse("macs=0.001"))
+
+
+def test_the_fixed_agents_propose_what_they_are_called(plain: Problem) -> None:
+    assert SensitivityAgent().propose(plain).plan == plain.reference.plan
+    uniform = UniformAgent().propose(plain).plan
+    fractions = uniform.widths / plain.graph.widths
+    assert fractions.max() - fractions.min() < 0.2
+
+
+@pytest.mark.parametrize("around_heuristic", [False, True])
+def test_random_search_returns_the_best_of_what_it_saw(
+    plain: Problem, around_heuristic: bool
+) -> None:
+    proposal = RandomSearchAgent(seed=5, around_heuristic=around_heuristic).propose(plain, 20)
+    assert len(proposal.history) == 20
+    assert list(proposal.history) == sorted(proposal.history, reverse=True)
+    assert plain.evaluate(proposal.plan).score == proposal.history[-1]
+    assert around_heuristic or proposal.history[-1] < proposal.history[0]
+    centre = SensitivityAgent() if around_heuristic else UniformAgent()
+    assert proposal.history[0] == plain.evaluate(centre.propose(plain).plan).score
+
+
+def test_another_seed_searches_elsewhere(plain: Problem) -> None:
+    histories = {RandomSearchAgent(seed=s).propose(plain, 6).history for s in (1, 2, 3)}
+    assert len(histories) == 3
+
+
+@pytest.mark.parametrize("kind", ["random", "ppo"])
+def test_an_interrupted_search_gives_the_best_plan_so_far(
+    kind: str, fresh_plain: Problem, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh_plain.reference  # noqa: B018
+    evaluate, calls = Evaluator.evaluate, []
+
+    def interrupted(self: Evaluator, plan: Plan, **options: bool) -> object:
+        calls.append(plan)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return evaluate(self, plan, **options)
+
+    monkeypatch.setattr(Evaluator, "evaluate", interrupted)
+    agent: Agent = RandomSearchAgent(seed=1) if kind == "random" else run.training.agent
+    proposal = agent.propose(fresh_plain, 50)
+    assert len(proposal.history) == 3
+    if not proposal.fallback:
+        assert proposal.plan in calls[:3]
+
+
+class TestPPO:
+    def test_without_evaluations_the_plan_is_the_policys_own(
+        self, run: Run, fresh_plain: Problem
+    ) -> None:
+        proposal = run.training.agent.propose(fresh_plain)
+        assert fresh_plain.ledger.evaluations == 0
+        assert (proposal.history, proposal.fallback) == ((), False)
+
+    def test_more_evaluations_never_make_the_plan_worse(self, run: Run, plain: Problem) -> None:
+        scores = []
+        for allowed in (1, 4, 16):
+            proposal = run.training.agent.propose(plain, allowed)
+            assert list(proposal.history) == sorted(proposal.history, reverse=True)
+            scores.append(plain.evaluate(proposal.plan).score)
+        assert scores == sorted(scores, reverse=True)
+        assert scores[-1] <= plain.reference.measurement.score
+
+    def test_a_bad_policy_falls_back_on_the_heuristic_and_says_so(
+        self, run: Run, plain: Problem, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        odd = iter([1.0, -1.0] * 100)
+        monkeypatch.setattr(PPOAgent, "_action", lambda *_: next(odd))
+        proposal = run.training.agent.propose(plain, 1)
+        assert proposal.history[-1] > plain.reference.measurement.score
+        assert proposal.fallback
+        assert proposal.plan == plain.reference.plan

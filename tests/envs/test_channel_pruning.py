@@ -1,0 +1,256 @@
+"""The environment keeps Gymnasium's contract and pays for what plans are worth."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
+
+from rlprune.config import RewardSettings
+from rlprune.data.splits import DataSplits
+from rlprune.envs import ENV_ID, ChannelPruningEnv
+from rlprune.evaluate.evaluator import Evaluator
+from rlprune.models.registry import BUILTIN_NAMES, LoadedModel
+from rlprune.problem import Problem
+from tests.conftest import GetProblem
+
+MAKE = f"rlprune.envs:{ENV_ID}"
+NO_LATENCY = RewardSettings(latency=0)
+
+
+def make(problem: Problem | Sequence[Problem], **options: Any) -> ChannelPruningEnv:
+    env = gymnasium.make(MAKE, problem=problem, **{"settings": NO_LATENCY, **options}).unwrapped
+    assert isinstance(env, ChannelPruningEnv)
+    return env
+
+
+def play(
+    env: ChannelPruningEnv, actions: Sequence[float], **reset: Any
+) -> tuple[list[np.ndarray], list[float], dict[str, Any]]:
+    """Play one episode; check what holds in every one."""
+    observation, _ = env.reset(**reset)
+    observations, rewards, info = [observation], [], {}
+    for i, action in enumerate(actions):
+        observation, reward, terminated, truncated, info = env.step(
+            np.array([action], dtype=np.float32)
+        )
+        observations.append(observation)
+        rewards.append(reward)
+        assert terminated is (i == len(actions) - 1)
+        assert truncated is False
+    assert all(env.observation_space.contains(o) for o in observations)
+    return observations, rewards, info
+
+
+def random_actions(problem: Problem, seed: int, bound: float = 1.0) -> list[float]:
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-bound, bound, len(problem.graph.groups)).tolist()
+
+
+def test_gymnasiums_checker_passes(plain: Problem) -> None:
+    check_env(make(plain))
+
+
+def test_stable_baselines_checker_passes(plain: Problem) -> None:
+    check_env_for_sb3(make(plain))
+
+
+def test_the_registered_specification_is_json() -> None:
+    document = json.loads(gymnasium.spec(ENV_ID).to_json())
+    assert document["id"] == ENV_ID
+    assert document["entry_point"] == "rlprune.envs.channel_pruning:ChannelPruningEnv"
+
+
+@pytest.mark.parametrize("folder", ["envs", "agents"])
+def test_the_folders_cannot_be_imported_past_the_package(folder: str) -> None:
+    with pytest.raises(ImportError, match=f"import rlprune.{folder}, not the folder {folder}/"):
+        importlib.import_module(folder)
+
+
+@pytest.mark.parametrize("name", BUILTIN_NAMES)
+@pytest.mark.parametrize("budget", ["macs=0.5", "macs=0.3"])
+def test_zero_actions_are_the_heuristic(name: str, budget: str, problem_of: GetProblem) -> None:
+    problem = problem_of(name, budget)
+    _, rewards, info = play(make(problem), [0.0] * len(problem.graph.groups))
+    assert info["plan"] == problem.reference.plan
+    assert info["measurement"] == problem.reference.measurement
+    assert rewards == [0.0] * len(rewards)
+    assert info["reward_terms"] == {"quality": 0.0, "macs": 0.0, "latency": 0.0}
+
+
+@pytest.mark.parametrize("name", ["plain_cnn", "mobilenetv2", "densenet"])
+@pytest.mark.parametrize("shift", [-0.4, 0.3, 0.5])
+def test_a_common_shift_of_all_actions_changes_nothing(
+    name: str, shift: float, problem_of: GetProblem
+) -> None:
+    problem = problem_of(name)
+    actions = random_actions(problem, 1, bound=0.5)
+    _, rewards, info = play(make(problem), actions)
+    _, shifted_rewards, shifted = play(make(problem), [a + shift for a in actions])
+    assert info["plan"] == shifted["plan"]
+    assert rewards == shifted_rewards
+
+
+def test_an_action_moves_channels_towards_its_group(plain: Problem) -> None:
+    groups = len(plain.graph.groups)
+    _, _, info = play(make(plain), [1.0] + [-1.0] * (groups - 1))
+    heuristic = plain.reference.plan.widths
+    assert info["plan"].widths[0] > heuristic[0]
+    assert (info["plan"].widths[1:] <= heuristic[1:]).all()
+
+
+def test_actions_beyond_the_range_count_as_its_end(plain: Problem) -> None:
+    groups = len(plain.graph.groups)
+    _, _, far = play(make(plain), [9.0] + [-9.0] * (groups - 1))
+    _, _, end = play(make(plain), [1.0] + [-1.0] * (groups - 1))
+    assert far["plan"] == end["plan"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_episode_meets_the_budget_and_reports_what_it_did(plain: Problem, seed: int) -> None:
+    _, rewards, info = play(make(plain), random_actions(plain, seed))
+    plan, measured = info["plan"], info["measurement"]
+    assert plain.budget.usage(plain.graph, plan.widths) <= 1
+    assert measured == plain.evaluate(plan)
+    assert info["groups"] == {
+        group.name: len(plan.kept[group.name]) / group.width for group in plain.graph.groups
+    }
+    assert rewards[:-1] == [0.0] * (len(rewards) - 1)
+    total = sum(info["reward_terms"].values())
+    assert rewards[-1] == pytest.approx(max(-2.0, min(2.0, total)))
+
+
+def test_the_same_seed_gives_the_same_trajectory(plain: Problem, problem_of: GetProblem) -> None:
+    pool = [plain, problem_of("mlp"), problem_of("autoencoder")]
+
+    def trajectory(seed: int) -> list[Any]:
+        env, found = make(pool), []
+        observation, info = env.reset(seed=seed)
+        env.action_space.seed(seed)
+        for _ in range(25):
+            found.append((info["problem"], observation.tolist()))
+            observation, reward, done, _, info = env.step(env.action_space.sample())
+            found.append(reward)
+            if done:
+                observation, info = env.reset()
+        return found
+
+    assert trajectory(3) == trajectory(3)
+    assert trajectory(3) != trajectory(4)
+
+
+def test_resets_draw_from_the_whole_pool_and_options_choose(
+    plain: Problem, problem_of: GetProblem
+) -> None:
+    pool = [plain, problem_of("mlp"), problem_of("plain_cnn", "macs=0.3")]
+    env = make(pool)
+    env.reset(seed=0)
+    drawn = [env.reset()[1]["problem"] for _ in range(60)]
+    assert {drawn.count(i) > 8 for i in range(3)} == {True}
+    for i in range(3):
+        _, info = env.reset(options={"problem": i})
+        assert info["problem"] == i
+        assert env.walk.problem is pool[i]
+        _, _, last = play(env, [0.0] * len(pool[i].graph.groups), options={"problem": i})
+        assert last["problem"] == i
+        assert last["plan"] == pool[i].reference.plan
+
+
+def test_walks_of_a_pool_do_not_mix(plain: Problem, problem_of: GetProblem) -> None:
+    env = make([plain, problem_of("mlp")])
+    env.reset(options={"problem": 0})
+    env.step(np.array([0.7], dtype=np.float32))
+    env.reset(options={"problem": 1})
+    observation, _ = env.reset(options={"problem": 0})
+    fresh, _ = make(plain).reset()
+    assert observation.tolist() == fresh.tolist()
+
+
+def test_the_text_rendering_shows_the_decisions(plain: Problem) -> None:
+    env = make(plain, render_mode="ansi")
+    env.reset()
+    env.step(np.array([0.5], dtype=np.float32))
+    first, second, *_ = env.render().splitlines()
+    assert first == f"{plain.graph.names[0]}: +0.50"
+    assert second == f"{plain.graph.names[1]}: ?"
+
+
+# Latency
+
+
+class ByWidth:
+    """Charges a factor times the kept parameters, so every plan has its price without a clock."""
+
+    def __init__(self, factor: Callable[[float], float]) -> None:
+        self.factor = factor
+        self.asked = 0
+
+    def kept(self, model: torch.nn.Module) -> float:
+        self.asked += 1
+        return self.factor(sum(p.numel() for p in model.parameters()) / 1e5)
+
+
+def timed_problem(plain: Problem, meter: ByWidth) -> Problem:
+    evaluator = Evaluator(
+        plain.evaluator.model,
+        plain.graph,
+        plain.data,
+        search_images=128,
+        latency=meter,  # type: ignore[arg-type]
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    return Problem("plain_cnn", evaluator, plain.data, plain.budget)
+
+
+def test_a_slower_plan_is_paid_less(plain: Problem) -> None:
+    prices = iter([1.0, 0.5, 2.0])  # the heuristic, then two plans
+    problem = timed_problem(plain, ByWidth(lambda _: next(prices)))
+    env = make(problem, settings=RewardSettings(quality=0, macs=0, latency=0.1))
+    _, fast, info = play(env, random_actions(problem, 1))
+    assert fast[-1] == pytest.approx(0.1 * math.log(2))
+    assert info["measurement"].latency_kept == 0.5
+    _, slow, info = play(env, random_actions(problem, 2))
+    assert slow[-1] == pytest.approx(-0.1 * math.log(2))
+    assert info["reward_terms"]["latency"] == pytest.approx(slow[-1])
+
+
+def test_zero_actions_are_paid_nothing_with_latency_too(plain: Problem) -> None:
+    problem = timed_problem(plain, ByWidth(lambda size: size))
+    _, rewards, info = play(
+        make(problem, settings=RewardSettings()), [0.0] * len(problem.graph.groups)
+    )
+    assert info["measurement"].latency_kept is not None
+    assert rewards[-1] == 0
+
+
+def test_weight_zero_turns_measuring_off(plain: Problem) -> None:
+    meter = ByWidth(lambda size: size)
+    problem = timed_problem(plain, meter)
+    env = make(problem)
+    asked_for_the_heuristic = meter.asked
+    _, _, info = play(env, random_actions(problem, 1))
+    assert meter.asked == asked_for_the_heuristic
+    assert info["measurement"].latency_kept is None
+    assert info["reward_terms"]["latency"] == 0
+
+
+def test_a_wrapped_environment_works_through_make(
+    digits: DataSplits, loaded: Callable[[str], LoadedModel], plain: Problem
+) -> None:
+    env = gymnasium.make(MAKE, problem=plain, settings=NO_LATENCY)
+    observation, _ = env.reset(seed=1)
+    assert env.observation_space.contains(observation)
+    for _ in plain.graph.groups:
+        _, reward, done, _, _ = env.step(np.zeros(1, dtype=np.float32))
+    assert done
+    assert reward == 0

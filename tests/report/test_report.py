@@ -1,0 +1,131 @@
+"""Results, tables, warnings, pages and cards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rlprune.errors import RunError
+from rlprune.report.card import model_card
+from rlprune.report.page import report_page
+from rlprune.report.result import (
+    BudgetRecord,
+    Device,
+    GroupRecord,
+    Measured,
+    Metric,
+    Result,
+    Search,
+    Timing,
+    TrainingRecord,
+    read_result,
+)
+from rlprune.report.run_folder import check_free, next_free
+from rlprune.report.terminal import rows_of, warnings_of
+
+SEARCH = Search(
+    method="ppo",
+    agent=None,
+    profile_evaluations=9,
+    evaluations=3,
+    cache_hits=1,
+    seconds=1.5,
+    fallback=False,
+)
+
+
+def measured(macs: int, latency_ms: float) -> Measured:
+    timing = Timing(median=latency_ms, p90=2 * latency_ms)
+    return Measured(
+        accuracy=0.9,
+        metric=Metric(name="accuracy", value=0.9),
+        split="test",
+        macs=macs,
+        params=10 * macs,
+        bytes=40 * macs,
+        latency_ms={"batch_1": timing, "batch_64": timing},
+    )
+
+
+def result(pruned_ms: float = 0.5, self_ratio: float = 1.0, **changes: object) -> Result:
+    fields: dict[str, object] = {
+        "command": "apply",
+        "model": "<net>",
+        "data": "digits-8",
+        "seed": 0,
+        "device": Device(name="cpu", type="cpu", threads=2, torch="2"),
+        "budgets": (BudgetRecord(quantity="macs", kept=0.5, achieved=0.4),),
+        "dense": measured(1000, 1.0),
+        "pruned": measured(400, pruned_ms),
+        "latency_self_ratio": {"batch_1": self_ratio, "batch_64": 1.0},
+        "search": SEARCH,
+        "groups": (GroupRecord(name="conv", width=8, kept=3),),
+    }
+    return Result.model_validate(fields | changes)
+
+
+def test_a_result_survives_a_round_trip_through_its_file(tmp_path: Path) -> None:
+    written = result()
+    (tmp_path / "result.json").write_text(written.to_json())
+    assert read_result(tmp_path) == written
+    assert '"schema": 1' in written.to_json()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}'])
+def test_a_damaged_result_is_one_clear_error(text: str, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(RunError, match="damaged"):
+        read_result(tmp_path)
+
+
+def test_the_table_relates_every_network_to_the_dense_one() -> None:
+    dense, pruned = rows_of(result())
+    assert dense[0] == "dense"
+    assert "400 (40.0%)" in pruned
+    assert "0.50 ms (50%)" in pruned
+
+
+def test_a_network_that_is_not_faster_is_reported_loudly() -> None:
+    assert warnings_of(result(pruned_ms=0.5)) == []
+    loud = warnings_of(result(pruned_ms=1.25))
+    assert len(loud) == 2
+    assert "NOT FASTER at batch 64: 1.25x" in loud[1]
+
+
+def test_a_noisy_machine_is_reported() -> None:
+    assert any("noisy" in text for text in warnings_of(result(self_ratio=1.3)))
+
+
+def test_a_fallback_on_the_heuristic_is_reported() -> None:
+    fallen = result(search=SEARCH.model_copy(update={"fallback": True}))
+    assert any("heuristic" in text for text in warnings_of(fallen))
+
+
+def test_the_page_is_self_contained_and_escapes_names() -> None:
+    training = TrainingRecord(
+        episodes=3, returns=(0.0, 0.1, 0.2), deterministic={"net": (0.0, 0.1)}, interrupted=True
+    )
+    trained = result(dense=None, pruned=None, command="train", training=training)
+    page = report_page([result(), trained])
+    assert "&lt;net&gt;" in page
+    assert "<net>" not in page
+    assert page.count("data:image/png;base64,") == 2
+    assert "http" not in page
+    assert "interrupted" in page
+
+
+def test_the_card_says_how_to_load_the_model() -> None:
+    assert 'rlprune.load("THIS_FOLDER")' in model_card(result(), loads_alone=True)
+    assert "factory" in model_card(result(), loads_alone=False)
+
+
+def test_a_taken_folder_is_refused_and_the_next_free_name_is_found(tmp_path: Path) -> None:
+    taken = tmp_path / "demo"
+    taken.mkdir()
+    check_free(taken)
+    assert next_free(taken) == taken
+    (taken / "file").write_text("work")
+    with pytest.raises(RunError, match="already holds"):
+        check_free(taken)
+    assert next_free(taken) == tmp_path / "demo-2"
