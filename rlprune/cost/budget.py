@@ -101,8 +101,9 @@ class Budget:
             raise BudgetError(
                 f"an allocation needs {len(graph.groups)} positive fractions, got {ratios!r}"
             )
+        ratios = ratios / ratios.max()
         factor = self._largest_factor(graph, ratios)
-        return self._fill(graph, _widths_at(graph, ratios, factor), factor * ratios * graph.widths)
+        return self._fill(graph, _widths_at(graph, ratios, factor), ratios * graph.widths)
 
     def _largest_factor(self, graph: GroupGraph, ratios: Allocation) -> float:
         # Below `low` every group is at its floor, at `high` every group is whole.
@@ -121,7 +122,8 @@ class Budget:
             fits = (self.usage(graph, grown) <= 1.0) & (widths < graph.widths)
             if not fits.any():
                 return widths
-            deficit = (widths + graph.steps) / wanted
+            # Rounded, so that ties go to the first group and not to floating-point noise.
+            deficit = np.round((widths + graph.steps) / wanted, 9)
             widths = grown[int(np.argmin(np.where(fits, deficit, np.inf)))]
 
 

@@ -18,7 +18,8 @@ def result_figure(result: Result) -> Figure:
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
     stages = stages_of(result)
     dense = stages["dense"]
-    labels = [dense.metric.name, "MACs", "params", *(b.replace("_", " ") for b in dense.latency_ms)]
+    batches = [f"latency,\n{batch.replace('_', ' ')}" for batch in dense.latency_ms]
+    labels = [dense.metric.name, "MACs", "params", *batches]
     for i, (name, m) in enumerate(stages.items()):
         values = [
             m.metric.value / dense.metric.value,
@@ -32,8 +33,8 @@ def result_figure(result: Result) -> Figure:
     left.set_xticks(range(len(labels)), labels, fontsize=8)
     left.set_ylabel("relative to the dense network")
     left.set_title("test split; latency measured", fontsize=10)
-    left.legend(fontsize=8, loc="upper right")
-    left.margins(y=0.2)
+    left.set_ylim(top=1.2 * left.get_ylim()[1])  # room for the legend above the bars
+    left.legend(fontsize=8, loc="upper center", ncols=len(stages))
     names = [group.name for group in result.groups]
     right.barh(names, [g.width for g in result.groups], color=COLOURS["dense"], label="dense")
     right.barh(names, [g.kept for g in result.groups], color=COLOURS["finetuned"], label="kept")

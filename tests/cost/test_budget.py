@@ -77,6 +77,18 @@ def test_a_common_scale_of_the_allocation_does_not_matter(
     assert budget.decode(graph, allocation * 2.0**shift).tolist() == widths.tolist()
 
 
+@pytest.mark.parametrize("name", GRAPHS)
+def test_ties_do_not_hang_on_the_scale_of_the_allocation(name: str) -> None:
+    graph, rng = GRAPHS[name], np.random.default_rng(0)
+    for kept in np.linspace(reachable(graph, "macs"), 1, 25):
+        budget = Budget((("macs", float(kept)),))
+        allocation = np.exp(0.5 * rng.integers(-2, 3, len(graph.groups)))
+        for even in (allocation, np.ones(len(graph.groups))):
+            widths = budget.decode(graph, even)
+            for scale in (0.3, np.e, 100.0):
+                assert budget.decode(graph, even * scale).tolist() == widths.tolist()
+
+
 @settings(deadline=None, max_examples=60)
 @given(case=cases())
 def test_usage_is_the_cost_over_what_is_allowed(

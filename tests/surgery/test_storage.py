@@ -153,6 +153,14 @@ def test_a_factory_of_another_architecture_is_refused_by_tensor_name(saved: Path
         load_pruned(saved, nets.Gated)
 
 
+def test_a_factory_of_other_widths_is_refused_by_tensor_name(tmp_path: Path) -> None:
+    network = nets.build("ghost")
+    plan = Plan.uniform(trace(network, nets.images(2)), 0.5)
+    plan.save(tmp_path / "model", plan.apply(network))
+    with pytest.raises(PlanError, match=r"made for another network: 'stem\.weight'"):
+        load_pruned(tmp_path / "model", lambda: nets.Ghost(half=16))
+
+
 def test_weights_of_another_plan_are_refused(saved: Path, plan: Plan, network: nn.Module) -> None:
     other = Plan.uniform(plan.graph, 0.9)
     other.save(saved.parent / "other", other.apply(network))
