@@ -149,10 +149,10 @@ class DemoSettings(Settings):
 
     out: Path | None = None
     """Run folder to write; runs/demo, or the next free name, by default."""
-    episodes: int = Field(default=400, ge=1)
+    episodes: int = Field(default=300, ge=1)
     """Plans to train the agent on."""
-    threads: int = Field(default=2, ge=1)
-    """CPU threads for evaluating and timing."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads for evaluating and timing; networks this small gain nothing from more."""
     seed: int = 0
     """Of everything."""
 

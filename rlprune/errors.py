@@ -50,3 +50,21 @@ class SplitError(RLPruneError):
 
 class RunError(RLPruneError):
     """A run folder that cannot be written or read."""
+
+
+FOREIGN_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a user's forward pass, or torch-pruning on a graph that it does not know, may raise."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type when it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

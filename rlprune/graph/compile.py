@@ -44,16 +44,24 @@ class RawGroup:
 
 
 def compile_groups(
-    model: nn.Module, raw_groups: Sequence[RawGroup]
+    model: nn.Module, raw_groups: Sequence[RawGroup], refused: Mapping[str, str]
 ) -> tuple[list[Group], list[Slice], dict[str, str]]:
-    """Return the prunable groups, the slices that they control and `{name: reason}` of the rest."""
+    """Return the prunable groups, the slices that they control and `{name: reason}` of the rest.
+
+    Args:
+        model: that was traced.
+        raw_groups: its groups in forward order.
+        refused: `{name: reason}` of groups that are to be left out for other reasons.
+    """
     left_out: dict[str, str] = {}
     groups: list[Group] = []
     control: dict[tuple[str, int], dict[int, tuple[int, int]]] = defaultdict(dict)
     shared, tensors = _shared_layers(model), model.state_dict()
     for raw in raw_groups:
         claims = _claims(raw.items)
-        reason = _refusal(raw, shared) or _conflict(claims, control, tensors)
+        reason = (
+            refused.get(raw.name) or _refusal(raw, shared) or _conflict(claims, control, tensors)
+        )
         atoms = None if reason else _atoms(raw, claims)
         if atoms is not None:
             reason = _unequal(claims, atoms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,22 +12,11 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from rlprune.criteria.norms import group_norms
-from rlprune.errors import ModelError, TraceError
+from rlprune.errors import FOREIGN_ERRORS, ModelError, TraceError, first_line
 from rlprune.graph.compile import RawGroup, RawItem, compile_groups
 from rlprune.graph.group_graph import GroupGraph, LeftOut, Operation, TensorInfo
 from rlprune.graph.members import COUNTED, is_depthwise
-
-# What a foreign forward pass, or torch-pruning on a graph that it does not know, may raise.
-FOREIGN_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+from rlprune.graph.verify import unsound_groups
 
 
 def trace(model: nn.Module, example_input: Tensor) -> GroupGraph:
@@ -49,33 +38,45 @@ def trace(model: nn.Module, example_input: Tensor) -> GroupGraph:
     positions, order = _record_forward(copied, example_input)
     try:
         raw = _raw_groups(_build_dependency(copied, example_input), copied, order)
-        groups, slices, left_out = compile_groups(copied, raw)
+        graph = _compile(copied, raw, positions, {})
     except FOREIGN_ERRORS as error:
         raise TraceError(
             f"the model cannot be traced by torch-pruning ({type(error).__name__}: "
             f"{first_line(error)}); simplify its forward or prune a part of it"
         ) from error
-    names = {name for name, _ in copied.named_parameters()}
-    unranked = GroupGraph(
+    unsound = unsound_groups(copied, graph, example_input)
+    if unsound:
+        graph = _compile(copied, raw, positions, unsound)
+    norms = group_norms(model, graph)
+    ranked = (g.model_copy(update={"norms": tuple(norms[g.name].tolist())}) for g in graph.groups)
+    return graph.model_copy(update={"groups": tuple(ranked)})
+
+
+def _compile(
+    model: nn.Module,
+    raw: Sequence[RawGroup],
+    positions: Mapping[str, int],
+    refused: Mapping[str, str],
+) -> GroupGraph:
+    groups, slices, left_out = compile_groups(model, raw, refused)
+    names = {name for name, _ in model.named_parameters()}
+    return GroupGraph(
         groups=tuple(groups),
         slices=tuple(slices),
         operations=tuple(
             Operation(
                 weight=weight,
                 positions=count,
-                depthwise=is_depthwise(copied.get_submodule(weight.rpartition(".")[0])),
+                depthwise=is_depthwise(model.get_submodule(weight.rpartition(".")[0])),
             )
             for weight, count in positions.items()
         ),
         tensors={
             name: TensorInfo(shape=tuple(tensor.shape), is_parameter=name in names)
-            for name, tensor in copied.state_dict().items()
+            for name, tensor in model.state_dict().items()
         },
         left_out=tuple(LeftOut(name=name, reason=reason) for name, reason in left_out.items()),
     )
-    norms = group_norms(model, unranked)
-    ranked = (g.model_copy(update={"norms": tuple(norms[g.name].tolist())}) for g in groups)
-    return unranked.model_copy(update={"groups": tuple(ranked)})
 
 
 def check_finite(model: nn.Module) -> None:
@@ -124,17 +125,13 @@ def _build_dependency(model: nn.Module, example_input: Tensor) -> Any:
     with warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")
         graph.build_dependency(model, (example_input,), verbose=False)
-    if len(graph.module2node) < 2:
+    layers = sum(isinstance(module, COUNTED) for module in model.modules())
+    if len(graph.module2node) < 2 <= layers:
         raise TraceError(
             "the model cannot be traced: its output is detached from its parameters "
             "(remove no_grad, detach or .data from its forward)"
         )
     return graph
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its type when it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _raw_groups(graph: Any, model: nn.Module, order: dict[nn.Module, int]) -> list[RawGroup]:
