@@ -6,10 +6,9 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -20,6 +19,23 @@ from rlprune.config import Settings
 from rlprune.report.measure import describe_device
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],  # noqa: S607 - whichever git is installed
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=BENCHMARKS.parent,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+COMMIT = _commit()  # when the run starts: files may change while it lasts
 
 
 class BenchSettings(Settings):
@@ -59,9 +75,9 @@ def spread(
 def publish(name: str, settings: BenchSettings, rows: list[Row], notes: str) -> None:
     """Write `benchmarks/NAME.json` and `benchmarks/NAME.md`, or where `--json` says."""
     command = shlex.join(["python", f"scripts/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    document = {
+    document: dict[str, Any] = {
         "command": command,
-        "commit": _commit(),
+        "commit": COMMIT,
         "device": describe_device(torch.device("cpu")).model_dump(),
         "rows": [asdict(row) for row in rows],
     }
@@ -76,21 +92,7 @@ def publish(name: str, settings: BenchSettings, rows: list[Row], notes: str) -> 
     print(f"wrote {path}")
 
 
-def _commit() -> str:
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],  # noqa: S607 - whichever git is installed
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=BENCHMARKS.parent,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
-
-
-def _markdown(name: str, document: Mapping[str, object], rows: list[Row], notes: str) -> str:
+def _markdown(name: str, document: dict[str, Any], rows: list[Row], notes: str) -> str:
     device = document["device"]
     lines = [
         f"# {name}",
@@ -99,7 +101,8 @@ def _markdown(name: str, document: Mapping[str, object], rows: list[Row], notes:
         "",
         f"- command: `{document['command']}`",
         f"- commit: {document['commit']}",
-        f"- device: {device}",
+        f"- device: {device['name']} ({device['type']}), {device['threads']} threads, "
+        f"torch {device['torch']}",
         "",
         "| case | metric | mean | low | high | n | target | met |",
         "|---|---|---|---|---|---|---|---|",
