@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rlprune.criteria.norms import group_norms
 from rlprune.errors import FOREIGN_ERRORS, ModelError, TraceError, first_line
+from rlprune.finite import check_finite
 from rlprune.graph.compile import RawGroup, RawItem, compile_groups
 from rlprune.graph.group_graph import GroupGraph, LeftOut, Operation, TensorInfo
 from rlprune.graph.members import COUNTED, is_depthwise
@@ -33,7 +34,7 @@ def trace(model: nn.Module, example_input: Tensor) -> GroupGraph:
         ModelError: if the weights hold NaN, or the model does not run on the example.
         TraceError: if torch-pruning cannot trace the model.
     """
-    check_finite(model)
+    check_finite(model, "the model")
     copied = copy.deepcopy(model).eval().requires_grad_(True)
     positions, order = _record_forward(copied, example_input)
     try:
@@ -77,15 +78,6 @@ def _compile(
         },
         left_out=tuple(LeftOut(name=name, reason=reason) for name, reason in left_out.items()),
     )
-
-
-def check_finite(model: nn.Module) -> None:
-    """Raise `ModelError` naming the first tensor that holds NaN or infinity."""
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise ModelError(
-                f"weights contain NaN or infinity in {name!r}; load a healthy checkpoint"
-            )
 
 
 def _record_forward(

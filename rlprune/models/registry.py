@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rlprune.errors import ModelError, UnknownNameError
+from rlprune.finite import check_finite
 from rlprune.models import _weightfile as stored
 from rlprune.models._torchvision import require_torchvision
 from rlprune.models._userfile import call_factory, is_user_file, user_code
@@ -82,7 +83,7 @@ def load_model(
     state = _state(spec, data, weights, required=require_trained)
     if state is not None:
         stored.fill(module, state, source=str(weights or f"the shipped weights of {spec}"))
-    _check_finite(spec, module)
+    check_finite(module, spec)
     module.eval()
     _check_fit(spec, module, data)
     return LoadedModel(spec, module, recipe)
@@ -140,12 +141,6 @@ def _no_weights(spec: str, data: DataSplits) -> str:
         f"no trained weights for {spec} on {data.tag} (shipped: {', '.join(stored.shipped())}); "
         f"give `--weights FILE`{train}"
     )
-
-
-def _check_finite(spec: str, module: nn.Module) -> None:
-    for name, value in module.state_dict().items():
-        if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
-            raise ModelError(f"{spec}: the weights {name!r} are not finite; give other `--weights`")
 
 
 def _check_fit(spec: str, module: nn.Module, data: DataSplits) -> None:
