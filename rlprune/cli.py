@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rlprune.agents.bundle import load_agent, save_agent
+from rlprune.agents.ppo import PPOAgent
 from rlprune.agents.training import train_agent
 from rlprune.api import prune_problem
 from rlprune.config import (
@@ -28,7 +29,7 @@ from rlprune.config_file import expand_config
 from rlprune.cost.budget import Budget
 from rlprune.data.registry import load_data
 from rlprune.data.splits import DataSplits
-from rlprune.errors import ModelError, RLPruneError
+from rlprune.errors import AgentError, ModelError, RLPruneError
 from rlprune.evaluate.evaluator import Ledger
 from rlprune.files import staged_folder, write_text
 from rlprune.models.registry import load_model
@@ -110,7 +111,7 @@ def run_inspect(settings: InspectSettings) -> None:
 def run_train(settings: TrainSettings, words: Sequence[str]) -> Result:
     """Train an agent and write its run folder; Ctrl-C ends the training, not the writing."""
     check_free(settings.out)
-    start = load_agent(settings.resume) if settings.resume else None
+    start = _agent_to_resume(settings)
     data = _data(settings)
     budgets = [Budget.parse(text) for text in settings.budget]
     firsts = [
@@ -149,6 +150,18 @@ def run_train(settings: TrainSettings, words: Sequence[str]) -> Result:
     if training.interrupted:
         raise KeyboardInterrupt
     return result
+
+
+def _agent_to_resume(settings: TrainSettings) -> PPOAgent | None:
+    if settings.resume is None:
+        return None
+    agent = load_agent(settings.resume)
+    if agent.settings.hidden != settings.ppo.hidden:
+        raise AgentError(
+            f"the agent in {settings.resume} has {agent.settings.hidden} hidden units, not "
+            f"{settings.ppo.hidden}; type --ppo.hidden {agent.settings.hidden}"
+        )
+    return agent
 
 
 def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:

@@ -130,6 +130,14 @@ def test_resume_continues_from_the_agent(trained: Path, tmp_path: Path) -> None:
     assert before == pytest.approx(after)
 
 
+def test_resuming_an_agent_of_another_size_is_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (*TRAIN, *FAST, "--resume", str(trained), "--ppo.hidden", "8")
+    assert "--ppo.hidden 64" in fail(capsys, *words, "--out", str(tmp_path / "more"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_config_file_gives_flags_and_typed_ones_win(tmp_path: Path) -> None:
     config = tmp_path / "train.toml"
     config.write_text(
