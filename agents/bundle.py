@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from rlprune.agents.ppo import PPOAgent, new_policy
 from rlprune.config import PPOSettings, RewardSettings
 from rlprune.envs.observation import OBSERVATION
-from rlprune.envs.walk import RESIDUAL_SCALE
+from rlprune.envs.walk import BLOCK_THRESHOLD, RESIDUAL_SCALE
 from rlprune.errors import AgentError
 from rlprune.files import staged_folder
 
@@ -29,6 +29,7 @@ class AgentFile(BaseModel):
         algorithm: that trained the policy.
         observation: names of the observation's entries, in order.
         residual_scale: log-ratio that an action of 1 means.
+        block_threshold: actions below it remove a block.
         settings: hyperparameters.
         reward: weights of the reward.
         trained_on: models, data and budgets, for the record.
@@ -41,6 +42,7 @@ class AgentFile(BaseModel):
     algorithm: str = "ppo"
     observation: tuple[str, ...]
     residual_scale: float
+    block_threshold: float
     settings: PPOSettings
     reward: RewardSettings
     trained_on: dict[str, Any]
@@ -54,6 +56,7 @@ def save_agent(agent: PPOAgent, folder: Path) -> None:
         document = AgentFile(
             observation=tuple(feature.name for feature in OBSERVATION),
             residual_scale=RESIDUAL_SCALE,
+            block_threshold=BLOCK_THRESHOLD,
             settings=agent.settings,
             reward=agent.reward,
             trained_on=agent.trained_on,
@@ -111,11 +114,16 @@ def _check_schema(document: AgentFile, folder: Path) -> None:
             f"the agent in {folder} was made for another observation schema "
             f"(differs in: {', '.join(changed[:3])}); train it again with `rlprune train`"
         )
-    if document.residual_scale != RESIDUAL_SCALE:
-        raise AgentError(
-            f"the agent in {folder} was made for residual scale {document.residual_scale}, this "
-            f"version uses {RESIDUAL_SCALE}; train it again with `rlprune train`"
-        )
+    meanings = (
+        ("residual scale", document.residual_scale, RESIDUAL_SCALE),
+        ("block threshold", document.block_threshold, BLOCK_THRESHOLD),
+    )
+    for name, theirs, ours in meanings:
+        if theirs != ours:
+            raise AgentError(
+                f"the agent in {folder} was made for {name} {theirs}, this version uses {ours}; "
+                "train it again with `rlprune train`"
+            )
 
 
 def _digest(path: Path) -> str:

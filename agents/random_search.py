@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from rlprune.agents.base import Proposal, best_of
+from rlprune.cost.budget import Allocation
 from rlprune.problem import Problem
 
 SPREAD = 0.5
 
+# One in every draw, on average, whatever the depth: else hardly a draw would leave a deep network
+# its depth.
+_BLOCKS_REMOVED = 1.0
+
 
 class RandomSearchAgent:
-    """Draws log-normal allocations and keeps the best by search score.
+    """Draws log-normal allocations, some of them without a block or two; keeps the best by score.
 
     Args:
         seed: of the draws.
@@ -37,9 +43,13 @@ class RandomSearchAgent:
         centre = problem.reference.allocation if self._around_heuristic else np.ones(groups)
         if evaluations == 0:
             return Proposal(problem.decode(centre), self.name)
-        noises = (
-            np.zeros(groups) if i == 0 else self._rng.normal(0, self._spread, groups)
-            for i in range(evaluations)
-        )
-        plans = (problem.decode(centre * np.exp(noise)) for noise in noises)
-        return best_of(problem, plans, evaluations, self.name)
+        is_block = problem.graph.is_block
+        draws = (centre if i == 0 else self._draw(centre, is_block) for i in range(evaluations))
+        return best_of(problem, map(problem.decode, draws), evaluations, self.name)
+
+    def _draw(self, centre: Allocation, is_block: npt.NDArray[np.bool_]) -> Allocation:
+        drawn = centre * np.exp(self._rng.normal(0, self._spread, len(centre)))
+        if not is_block.any():
+            return drawn
+        gone = self._rng.random(len(centre)) < _BLOCKS_REMOVED / is_block.sum()
+        return np.where(is_block & gone, 0.0, drawn)

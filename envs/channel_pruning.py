@@ -23,16 +23,19 @@ class ChannelPruningEnv(gym.Env[Features, Action]):
     """Walk the dependency groups of a network and choose how much of each to keep.
 
     ## Description
-    One episode is one network and one budget. The environment shows the groups in forward order;
-    the agent answers with one number per group. After the last group the resulting allocation is
-    decoded to widths that meet the budget by construction, the channels are physically removed,
+    One episode is one network and one budget. The environment shows the groups of channels (or of
+    attention heads) in forward order, then the residual blocks that can be bypassed; the agent
+    answers with one number per group. After the last one the resulting allocation is decoded to
+    widths that meet the budget by construction, channels and blocks are physically removed,
     BatchNorm is recalibrated on search data, and the small network is measured and paid for.
     With several problems, every reset draws one, so that one policy sees many networks and budgets.
 
     ## Action Space
     `Box(-1, 1, (1,), float32)`. An action `a` multiplies the heuristic's kept fraction of the group
     (the measured-sensitivity allocation) by `exp(a)` before the budget is met, so zeros everywhere
-    are the heuristic itself, and a common shift of all actions changes nothing.
+    are the heuristic itself, and a common shift of the actions of all channels changes nothing. A
+    block is removed by an action below -0.3 and stays otherwise; what that saves goes to the
+    channels of the others.
 
     ## Observation Space
     `Box(-5, 5, (len(OBSERVATION),), float32)`; the entries and their meanings, in order, are
@@ -40,7 +43,7 @@ class ChannelPruningEnv(gym.Env[Features, Action]):
 
     | block | entries | what |
     |---|---|---|
-    | group | `GROUP_FEATURES` | role, geometry, cost, norms, sensitivity of the current group |
+    | group | `GROUP_FEATURES` | kind, role, geometry, cost, norms, sensitivity of the group |
     | step | `STEP_FEATURES` | actions so far, cost share decided so far |
     | budget | `BUDGET_FEATURES` | what may be kept, how hard that is for the heuristic |
     | context | 2 x `GROUP_FEATURES` | mean and spread of the group block over all groups |
@@ -64,7 +67,7 @@ class ChannelPruningEnv(gym.Env[Features, Action]):
 
     ## Information
     After the last step `info` holds `plan`, `measurement` (a `Measurement`), `reward_terms`,
-    `problem` (its index) and `groups` (kept fraction by group name).
+    `problem` (its index) and `groups` (kept fraction by group name, 0 or 1 for a block).
 
     ## Version History
     * v0: first version.

@@ -6,12 +6,14 @@ No layer index, no per-network min-max: the same value means the same thing in t
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from rlprune.graph.group_graph import ALWAYS_KEPT, GroupGraph
+from rlprune.envs.layers import Layers, layers_of
+from rlprune.graph.group_graph import Group, GroupGraph
 from rlprune.problem import Problem
 
 Features = npt.NDArray[np.float32]
@@ -29,29 +31,32 @@ class Feature:
 
 
 GROUP_FEATURES: tuple[Feature, ...] = (
-    Feature("convolution", "share of producers and consumers that are convolutions"),
-    Feature("depthwise", "1 if a depthwise convolution shrinks with the group"),
-    Feature("linear", "share of producers and consumers that are linear layers"),
-    Feature("producers", "log2 of the number of layers that produce these channels (residual > 0)"),
+    Feature("block", "1 for a residual block, which stays or goes as a whole; 0 for channels"),
+    Feature("convolution", "share of convolutions among the layers of the group"),
+    Feature("depthwise", "1 if one of its layers is a depthwise convolution"),
+    Feature("linear", "share of linear layers among the layers of the group"),
+    Feature("producers", "log2 of the layers that produce the channels, or that are in the block"),
     Feature("consumers", "log2 of the number of layers that read these channels"),
-    Feature("normalised", "1 if a BatchNorm layer shrinks with the group"),
-    Feature("width", "log2 of the channels / 8"),
-    Feature("positions", "log2 of the output positions per image / 8"),
-    Feature("kernel", "log2 of the weights per pair of channels / 4, mean over layers"),
-    Feature("depth", "position in forward order, 0 = first, 1 = last"),
+    Feature("normalised", "1 if a layer with one weight per channel, such as BatchNorm, is in it"),
+    Feature("width", "log2 of the channels / 8; 0 for a block"),
+    Feature("positions", "log2 of the output positions per image / 8, mean over its layers"),
+    Feature("kernel", "log2 of the weights per pair of channels / 4, mean over its layers"),
+    Feature("depth", "first operation of the group in forward order, 0 = first, 1 = last of all"),
     Feature("macs_share", "share of the MACs that go with the group"),
     Feature("params_share", "share of the parameters that go with the group"),
-    Feature("macs_relative", "log of the MACs share over its mean over groups"),
-    Feature("params_relative", "log of the parameter share over its mean over groups"),
-    Feature("lowest_quarter", "share of the squared norm held by the lowest 25 % of channels"),
-    Feature("lowest_half", "share of the squared norm held by the lowest 50 % of channels"),
-    Feature("norm_variation", "coefficient of variation of the channel norms"),
-    Feature("sensitivity", "log of the sensitivity over its mean over groups"),
-    Feature("sensitivity_rank", "rank of the sensitivity, 0 = least, 1 = most"),
+    Feature("macs_relative", "log of the MACs share over its mean over groups of channels"),
+    Feature("params_relative", "log of the parameter share over its mean over groups of channels"),
+    Feature("lowest_quarter", "share of the squared norm held by the lowest 25 % of units"),
+    Feature("lowest_half", "share of the squared norm held by the lowest 50 % of units"),
+    Feature("norm_variation", "coefficient of variation of the norms of units"),
+    Feature("sensitivity", "log of the sensitivity over its mean over groups of channels"),
+    Feature("sensitivity_rank", "rank of the sensitivity among its kind, 0 = least, 1 = most"),
     Feature("sensitivity_per_macs", "log of relative sensitivity over relative MACs share"),
     Feature("heuristic_kept", "fraction of channels that the heuristic's plan keeps"),
     Feature("floor", "fraction of channels at the floor"),
 )
+"""What is known of a group. Its layers are those that write or read its channels, or that lie in
+the block; a unit is what is kept or removed as one: a channel, a set of tied ones, a head."""
 
 BUDGET_FEATURES: tuple[Feature, ...] = (
     Feature("macs_budget", "-log of the kept MACs allowed; 0 = no limit"),
@@ -81,19 +86,20 @@ def group_features(problem: Problem) -> Features:
     graph = problem.graph
     macs, params = graph.removed_share(), _params_share(graph)
     sensitivity = problem.sensitivity.relative
-    macs_relative = _log_relative(macs)
+    macs_relative = _log_relative(graph, macs)
+    layers = layers_of(graph)
     columns = [
-        *_roles(graph),
-        np.log2(graph.widths / 8),
-        *_geometry(graph),
-        np.linspace(0, 1, len(graph.groups)),
+        graph.is_block,
+        *_columns(_roles(one) for one in layers),
+        np.where(graph.is_block, 0.0, np.log2(graph.widths / 8)),
+        *_columns((one.log_positions / 8, one.log_kernel / 4, one.depth) for one in layers),
         macs,
         params,
         macs_relative,
-        _log_relative(params),
-        *_norm_shares(graph),
+        _log_relative(graph, params),
+        *_columns(_norm_shares(group) for group in graph.groups),
         np.log(sensitivity),
-        sensitivity.argsort().argsort() / max(1, len(graph.groups) - 1),
+        _rank(graph, sensitivity),
         np.log(sensitivity) - macs_relative,
         problem.reference.plan.widths / graph.widths,
         graph.floors / graph.widths,
@@ -110,7 +116,7 @@ def budget_features(problem: Problem) -> Features:
             [
                 -np.log(limits.get("macs", 1.0)),
                 -np.log(limits.get("params", 1.0)),
-                np.log(score / max(float(problem.sensitivity.scores.mean()), 1e-12)),
+                np.log(score / problem.sensitivity.mean),
                 np.log2(len(problem.graph.groups) / 4),
             ]
         )
@@ -126,9 +132,22 @@ def _bounded(values: npt.NDArray[np.float64]) -> Features:
     return np.clip(np.nan_to_num(values), -BOUND, BOUND).astype(np.float32)
 
 
-def _log_relative(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _columns(rows: Iterable[Sequence[float]]) -> list[npt.NDArray[np.float64]]:
+    return list(np.array(list(rows), dtype=np.float64).T)
+
+
+def _log_relative(graph: GroupGraph, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     positive = np.maximum(shares, 1e-6)
-    return np.asarray(np.log(positive / positive.mean()))
+    channels = positive[~graph.is_block]
+    return np.asarray(np.log(positive / (channels if len(channels) else positive).mean()))
+
+
+def _rank(graph: GroupGraph, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the rank of every group among those of its kind, from 0 to 1."""
+    ranks = np.zeros(len(values))
+    for kind in (graph.is_block, ~graph.is_block):
+        ranks[kind] = values[kind].argsort().argsort() / max(1, kind.sum() - 1)
+    return ranks
 
 
 def _params_share(graph: GroupGraph) -> npt.NDArray[np.float64]:
@@ -136,79 +155,23 @@ def _params_share(graph: GroupGraph) -> npt.NDArray[np.float64]:
     return 1.0 - graph.params_of(without) / max(1, graph.params())
 
 
-@dataclass
-class _Roles:
-    producers: int = 0
-    consumers: int = 0
-    convolutions: int = 0
-    linears: int = 0
-    depthwise: bool = False
-    normalised: bool = False
-    log_positions: float = 0.0
-    log_kernel: float = 0.0
-
-    @property
-    def layers(self) -> int:
-        return max(1, self.producers + self.consumers)
+def _roles(layers: Layers) -> tuple[float, ...]:
+    return (
+        layers.convolutions,
+        float(layers.depthwise),
+        layers.linears,
+        float(np.log2(max(1, layers.producers))),
+        float(np.log2(max(1, layers.consumers))),
+        float(layers.normalised),
+    )
 
 
-def _inspect(graph: GroupGraph) -> list[_Roles]:
-    """Read each group's role from the shapes of the tensors that it controls."""
-    roles = [_Roles() for _ in graph.groups]
-    operations = {op.weight: op for op in graph.operations}
-    for piece in graph.slices:
-        shape = graph.tensors[piece.tensor].shape
-        for g in {run[0] for run in piece.runs} - {ALWAYS_KEPT}:
-            role = roles[g]
-            role.normalised |= piece.tensor.endswith("running_mean")
-            if piece.tensor not in operations:
-                continue
-            operation = operations[piece.tensor]
-            kernel = int(np.prod(shape[2:]))
-            role.convolutions += len(shape) > 2
-            role.linears += len(shape) == 2
-            role.depthwise |= operation.depthwise
-            role.producers += piece.dim == 0
-            role.consumers += piece.dim == 1
-            role.log_positions += np.log2(operation.positions)
-            role.log_kernel += np.log2(kernel)
-    return roles
-
-
-def _roles(graph: GroupGraph) -> list[npt.NDArray[np.float64]]:
-    rows = [
-        (
-            role.convolutions / role.layers,
-            float(role.depthwise),
-            role.linears / role.layers,
-            np.log2(max(1, role.producers)),
-            np.log2(max(1, role.consumers)),
-            float(role.normalised),
-        )
-        for role in _inspect(graph)
-    ]
-    return list(np.array(rows, dtype=np.float64).T)
-
-
-def _geometry(graph: GroupGraph) -> list[npt.NDArray[np.float64]]:
-    rows = [
-        (role.log_positions / role.layers / 8, role.log_kernel / role.layers / 4)
-        for role in _inspect(graph)
-    ]
-    return list(np.array(rows, dtype=np.float64).T)
-
-
-def _norm_shares(graph: GroupGraph) -> list[npt.NDArray[np.float64]]:
-    rows = []
-    for group in graph.groups:
-        norms = np.sort(np.asarray(group.norms, dtype=np.float64))
-        squares = norms**2
-        total = max(float(squares.sum()), 1e-12)
-        rows.append(
-            (
-                squares[: group.width // 4].sum() / total,
-                squares[: group.width // 2].sum() / total,
-                norms.std() / max(float(norms.mean()), 1e-12),
-            )
-        )
-    return list(np.array(rows, dtype=np.float64).T)
+def _norm_shares(group: Group) -> tuple[float, ...]:
+    atoms = np.asarray(group.atoms or range(group.width))
+    squares = np.sort(np.bincount(atoms, weights=np.asarray(group.norms) ** 2))
+    norms, total = np.sqrt(squares), max(float(squares.sum()), 1e-12)
+    return (
+        float(squares[: len(squares) // 4].sum()) / total,
+        float(squares[: len(squares) // 2].sum()) / total,
+        float(norms.std()) / max(float(norms.mean()), 1e-12),
+    )

@@ -21,6 +21,10 @@ decoder ignores, so at full size its gradient is noise that drives the actions t
 RESIDUAL_SCALE = 1.0
 """An action of 1 keeps e times the heuristic's share of a group before the budget is met."""
 
+BLOCK_THRESHOLD = -0.3
+"""An action below this removes a block; another leaves it as it is. PPO's first actions lie two
+standard deviations above: blocks are tried, but few at once even in deep networks."""
+
 
 class Walk:
     """The decision process without its price: nothing here evaluates a plan.
@@ -29,7 +33,7 @@ class Walk:
     policy to a network without a single evaluation of its plan.
 
     Args:
-        problem: whose groups are walked in forward order.
+        problem: whose groups are walked: channels in forward order, then blocks.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -68,7 +72,12 @@ class Walk:
         self.actions.append(float(np.clip(action, -1.0, 1.0)))
 
     def allocation(self) -> Allocation:
-        """Return the heuristic's allocation times exp(residual); zeros for groups not reached."""
+        """Return the heuristic's allocation times exp(residual), without the blocks that go.
+
+        The residual is 0 for groups not reached.
+        """
         residual: npt.NDArray[np.float64] = np.zeros(len(self.features))
         residual[: len(self.actions)] = self.actions
-        return self.problem.reference.allocation * np.exp(RESIDUAL_SCALE * residual)
+        allocation = self.problem.reference.allocation * np.exp(RESIDUAL_SCALE * residual)
+        gone = self.problem.graph.is_block & (residual < BLOCK_THRESHOLD)
+        return np.where(gone, 0.0, allocation)

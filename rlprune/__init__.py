@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rlprune.graph.trace import trace
     from rlprune.problem import Problem
     from rlprune.surgery.plan import Plan
+    from rlprune.surgery.restore import restore
     from rlprune.surgery.storage import load_plan
     from rlprune.surgery.storage import load_pruned as load
 
@@ -31,6 +32,7 @@ _HOMES = {
     "load": ("rlprune.surgery.storage", "load_pruned"),
     "load_plan": ("rlprune.surgery.storage", "load_plan"),
     "prune": ("rlprune.api", "prune"),
+    "restore": ("rlprune.surgery.restore", "restore"),
     "trace": ("rlprune.graph.trace", "trace"),
 }
 
@@ -43,12 +45,13 @@ __all__ = [
     "load",
     "load_plan",
     "prune",
+    "restore",
     "trace",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: loading a saved model needs neither torch-pruning nor an agent."""
+    """Import on first use: loading a saved model needs neither a tracer nor an agent."""
     from importlib import import_module
 
     if name not in _HOMES:

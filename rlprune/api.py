@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Pruned:
 
     Attributes:
         model: physically smaller, recalibrated, fine-tuned if that was asked for; eval mode.
-        plan: which channels were kept.
+        plan: which channels and blocks were kept.
         measurements: `{"dense", "pruned"[, "finetuned"]}` on the test split.
         latency_self_ratio: `{batch: dense latency / dense latency}`, ideally 1.
         proposal: the agent's choice.
@@ -62,6 +63,8 @@ def prune(
     finetune_epochs: int = 0,
     device: str = "cpu",
     seed: int = 0,
+    keep: Sequence[str] = (),
+    residual_width: bool = False,
 ) -> Pruned:
     """Prune a trained network to a budget; the original is untouched.
 
@@ -74,8 +77,12 @@ def prune(
         finetune_epochs: epochs of the standard recipe after pruning.
         device: torch device.
         seed: of search images, sampled plans and fine-tuning.
+        keep: names or patterns of layers that stay as they are; see `rlprune.trace`.
+        residual_width: also prune the width that a LayerNorm averages over.
     """
-    problem = Problem.build(model, data, budget, device=device, seed=seed)
+    problem = Problem.build(
+        model, data, budget, device=device, seed=seed, keep=keep, residual_width=residual_width
+    )
     chosen = load_agent(agent) if isinstance(agent, str | Path) else agent or SensitivityAgent()
     return prune_problem(problem, chosen, evaluations, finetune_epochs=finetune_epochs, seed=seed)
 

@@ -20,6 +20,7 @@ from rlprune.api import prune_problem
 from rlprune.config import (
     ApplySettings,
     DemoSettings,
+    ExportSettings,
     InspectSettings,
     ReviewSettings,
     TaskSettings,
@@ -31,6 +32,9 @@ from rlprune.data.registry import load_data
 from rlprune.data.splits import DataSplits
 from rlprune.errors import AgentError, ModelError, RLPruneError
 from rlprune.evaluate.evaluator import Ledger
+from rlprune.export.exporter import export_model
+from rlprune.export.source import example_inputs, model_folder
+from rlprune.export.terminal import export_table, export_warning
 from rlprune.files import staged_folder, write_text
 from rlprune.models.registry import load_model
 from rlprune.problem import Problem
@@ -41,7 +45,7 @@ from rlprune.report.record import pruned_result, search_record, training_result
 from rlprune.report.result import RESULT_FILE, Result, TrainingRecord, read_result
 from rlprune.report.run_folder import check_free, next_free, write_header
 from rlprune.report.terminal import groups_table, result_table, training_table, warnings_of
-from rlprune.surgery.storage import save_pruned
+from rlprune.surgery.storage import load_pruned, save_pruned
 
 console = Console()
 
@@ -51,6 +55,7 @@ Command = (
     | Annotated[TrainSettings, tyro.conf.subcommand("train")]
     | Annotated[ApplySettings, tyro.conf.subcommand("apply")]
     | Annotated[ReviewSettings, tyro.conf.subcommand("review")]
+    | Annotated[ExportSettings, tyro.conf.subcommand("export")]
 )
 
 DEMO_TRAINED, DEMO_APPLIED, DEMO_BUDGET = "plain_cnn", "mobilenetv2", "macs=0.3"
@@ -92,6 +97,8 @@ def run(settings: Any, words: Sequence[str]) -> None:
             run_demo(settings, words)
         case ReviewSettings():
             run_review(settings)
+        case ExportSettings():
+            run_export(settings)
 
 
 def run_inspect(settings: InspectSettings) -> None:
@@ -100,7 +107,7 @@ def run_inspect(settings: InspectSettings) -> None:
     problem = _problem(settings, settings.model, data, Budget((("macs", 1.0),)))
     console.print(problem.graph.table())
     if settings.sensitivity:
-        table = Table(title="divergence from the dense network with one group alone cut to half")
+        table = Table(title="divergence with one group alone cut to half, or one block removed")
         table.add_column("group")
         table.add_column("score (higher = more sensitive)", justify="right")
         for name, score in zip(problem.graph.names, problem.sensitivity.scores, strict=True):
@@ -250,6 +257,19 @@ def run_review(settings: ReviewSettings) -> None:
         open_tensorboard(runs, settings.port, console)
 
 
+def run_export(settings: ExportSettings) -> None:
+    """Write the model of an apply run in another format, unless that computes something else."""
+    folder = model_folder(settings.run)
+    model = load_pruned(folder, run_files=True)
+    out = settings.out or settings.run / "export"
+    check = export_model(model, example_inputs(folder), out, settings.format)
+    console.print(export_table(check))
+    warning = export_warning(check)
+    if warning is not None:
+        console.print(f"warning: {warning}", style="bold red")
+    console.print(f"exported to {check.file}", soft_wrap=True)
+
+
 def _runs_in(folder: Path) -> list[Path]:
     """Return a run folder itself, or the runs inside a demo's folder."""
     inside = sorted(path.parent for path in folder.glob(f"*/{RESULT_FILE}"))
@@ -289,6 +309,8 @@ def _problem(
         seed=settings.seed,
         latency=getattr(settings, "latency", None),
         measure_latency=timed and not isinstance(settings, InspectSettings),
+        keep=settings.keep,
+        residual_width=settings.residual_width,
     )
 
 

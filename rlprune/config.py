@@ -11,6 +11,9 @@ from tyro.conf import Positional
 Quantity = Literal["macs", "params"]
 """What a budget may limit; 1 MAC = 2 FLOPs."""
 
+ExportFormat = Literal["onnx", "torch-export"]
+"""Files that a pruned model can be written as."""
+
 
 class Settings(BaseModel):
     """Base of all settings: immutable, unknown keys refused."""
@@ -85,6 +88,10 @@ class TaskSettings(Settings):
     """Resize images to this many pixels; by default each data set's own size."""
     weights: tuple[Path, ...] = ()
     """Trained weights, .safetensors or .pth, one file per model."""
+    keep: tuple[str, ...] = ()
+    """Layers that stay as they are, with all inside them: names, or patterns such as layer1.*."""
+    residual_width: bool = False
+    """Also prune the width that a LayerNorm averages over, such as that of a transformer."""
     device: str = "cpu"
     """Torch device, or auto."""
     threads: int = Field(default=2, ge=1)
@@ -97,16 +104,16 @@ class InspectSettings(TaskSettings):
     """Groups, cost shares, sensitivity, and what cannot be pruned and why."""
 
     model: str
-    """Built-in name, torchvision:NAME or path/to/file.py:factory."""
+    """Built-in name, torchvision:NAME, timm:NAME or path/to/file.py:factory."""
     sensitivity: bool = True
-    """Measure what cutting each group alone to half costs."""
+    """Measure what cutting each group alone to half, or removing each block alone, costs."""
 
 
 class TrainSettings(TaskSettings):
     """Train an agent on one or more models and budgets."""
 
     model: tuple[str, ...] = Field(min_length=1)
-    """Models to train on: built-in names, torchvision:NAME or path/to/file.py:factory."""
+    """Models: built-in names, torchvision:NAME, timm:NAME or path/to/file.py:factory."""
     budget: tuple[str, ...] = Field(default=("macs=0.5",), min_length=1)
     """Budgets to train on, such as macs=0.5 or macs=0.5,params=0.6 when both must hold."""
     episodes: int = Field(default=400, ge=1)
@@ -129,7 +136,7 @@ class ApplySettings(TaskSettings):
     agent: Positional[Path]
     """Agent folder, or the run folder of a training."""
     model: str
-    """Built-in name, torchvision:NAME or path/to/file.py:factory."""
+    """Built-in name, torchvision:NAME, timm:NAME or path/to/file.py:factory."""
     budget: str = "macs=0.5"
     """What may be kept, such as macs=0.5 or macs=0.5,params=0.6 when both must hold."""
     evaluations: int = Field(default=0, ge=0)
@@ -155,6 +162,17 @@ class DemoSettings(Settings):
     """CPU threads for evaluating and timing; networks this small gain nothing from more."""
     seed: int = 0
     """Of everything."""
+
+
+class ExportSettings(Settings):
+    """Write a pruned model as a file that runs without rlprune, and compare it with the model."""
+
+    run: Positional[Path]
+    """Run folder of apply, or its model folder."""
+    format: ExportFormat
+    """onnx (needs the extra rlprune[export]) or torch-export."""
+    out: Path | None = None
+    """Folder to write; must not exist yet; RUN/export by default."""
 
 
 class ReviewSettings(Settings):

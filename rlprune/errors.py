@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LISTED = 20
+"""Names that an error lists; a large network has hundreds of layers."""
+
 
 class RLPruneError(Exception):
     """Base of every error that a user can cause; the command line prints it and exits with 2."""
@@ -17,7 +20,9 @@ class UnknownNameError(RLPruneError):
         choices = list(allowed)
         close = difflib.get_close_matches(name, choices, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        super().__init__(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(choices)})")
+        listed = ", ".join(choices[:_LISTED])
+        more = f" and {len(choices) - _LISTED} more" if len(choices) > _LISTED else ""
+        super().__init__(f"unknown {kind} {name!r}{hint} (allowed: {listed}{more})")
 
 
 class DataError(RLPruneError):
@@ -52,6 +57,10 @@ class RunError(RLPruneError):
     """A run folder that cannot be written or read."""
 
 
+class ExportError(RLPruneError):
+    """A model that cannot be exported, or whose exported file computes something else."""
+
+
 FOREIGN_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -62,7 +71,7 @@ FOREIGN_ERRORS = (
     TypeError,
     ValueError,
 )
-"""What a user's forward pass, or torch-pruning on a graph that it does not know, may raise."""
+"""What a user's forward pass may raise, and what following or pruning it may."""
 
 
 def first_line(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from rlprune.allocate.sensitivity import Reference, Sensitivity, profile, reference
+from rlprune.calling import take, to_device
 from rlprune.config import LatencySettings
 from rlprune.cost.budget import Allocation, Budget
 from rlprune.cost.latency import LatencyMeter
@@ -68,6 +69,8 @@ class Problem:
         search_images: int = SEARCH_IMAGES,
         latency: LatencySettings | None = None,
         measure_latency: bool = True,
+        keep: Sequence[str] = (),
+        residual_width: bool = False,
     ) -> Problem:
         """Trace a model and set up its evaluation.
 
@@ -76,10 +79,12 @@ class Problem:
             data: a name that `--data` accepts, or splits.
             budget: such as `macs=0.5`.
             device: `cpu`, `cuda` or another torch device.
-            seed: chooses the search images among the search split.
-            search_images: images that recalibrate and score every plan.
+            seed: chooses the search samples among the search split.
+            search_images: samples that recalibrate and score every plan.
             latency: how latency is measured.
             measure_latency: False leaves latency out of every measurement.
+            keep: names or patterns of layers that stay as they are; see `rlprune.trace`.
+            residual_width: also prune the width that a LayerNorm averages over.
         """
         budget = Budget.parse(budget) if isinstance(budget, str) else budget
         splits = load_data(data) if isinstance(data, str) else data
@@ -87,8 +92,9 @@ class Problem:
         name, module, recipe = _unpack(loaded)
         target = resolve_device(device)
         dense = copy.deepcopy(module).to(target).eval()  # the caller's model stays as it is
-        example = splits.search.tensors(64)[0].to(target)
-        graph = trace(dense, example[:2])
+        example = to_device(splits.search.tensors(64)[0], target)
+        few = take(example, slice(2))
+        graph = trace(dense, few, keep=keep, residual_width=residual_width)
         meter = LatencyMeter(dense, example, latency or LatencySettings())
         evaluator = Evaluator(
             dense,
@@ -120,7 +126,7 @@ class Problem:
 
     @cached_property
     def sensitivity(self) -> Sensitivity:
-        """Score of each group cut alone to half; profile evaluations on first use."""
+        """Score of each group cut alone to half, or block removed; profile evaluations at first."""
         return profile(self.evaluator)
 
     @cached_property

@@ -24,8 +24,10 @@ import tyro
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlprune.data import DataSplits, Split, load_data
+from rlprune.calling import Inputs, call, main_output
+from rlprune.data import DataSplits, load_data
 from rlprune.errors import RLPruneError
+from rlprune.evaluate.evaluator import measure_quality
 from rlprune.evaluate.tasks import Task, infer_task
 from rlprune.models import BUILTIN_NAMES, build_model
 from rlprune.progress import progress_bar
@@ -34,7 +36,6 @@ from rlprune.recipes.finetune import optimizer_for
 _WEIGHTS = Path(__file__).resolve().parents[1] / "rlprune" / "models" / "weights"
 _DIGITS_EPOCHS = 60
 _AUTOENCODER_EPOCHS = 200
-_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Options:
     """What to train, on what, and where the weights go."""
 
     model: str = "resnet20"
-    """A built-in model, or torchvision:NAME."""
+    """A built-in model, torchvision:NAME or timm:NAME."""
     data: str = "digits"
     """A task; see `rlprune --help`."""
     image_size: int | None = None
@@ -117,15 +118,15 @@ def train(
         bar = progress.add_task(f"{model} on {data.tag}", total=steps)
         for epoch in range(1, epochs + 1):
             module.train()
-            for images, targets in batches:
-                images = shifted(images, shift)
+            for inputs, targets in batches:
+                inputs = shifted(inputs, shift)
                 optimizer.zero_grad(set_to_none=True)
-                loss = task.loss(module(images), images, targets)
+                loss = task.loss(main_output(call(module, inputs)), inputs, targets)
                 torch.autograd.backward(loss)
                 optimizer.step()
                 schedule.step()
                 progress.advance(bar)
-            value = quality(module, task, data.validation)
+            value = measure_quality(module.eval(), data.validation, task)
             progress.console.print(
                 f"{model} on {data.tag}: epoch {epoch}/{epochs}, "
                 f"validation {task.metric} {value:.4f}"
@@ -136,28 +137,22 @@ def train(
 @torch.no_grad()
 def task_of(module: nn.Module, data: DataSplits) -> Task:
     """Tell from the network's output whether it classifies or reconstructs."""
-    images, _ = data.train.tensors(2)
-    return infer_task(module.eval()(images), images, data.num_classes)
+    inputs, targets = data.train.tensors(2)
+    outputs = main_output(call(module.eval(), inputs))
+    return infer_task(outputs, inputs, targets, data.num_classes)
 
 
-def shifted(images: Tensor, most: int) -> Tensor:
+def shifted(images: Inputs, most: int) -> Inputs:
     """Shift every image by up to `most` pixels, repeating its border."""
     if most == 0:
         return images
+    if not isinstance(images, Tensor):
+        raise RLPruneError("only single images are shifted; leave out `--shift`")
     count, _, height, width = images.shape
     padded = functional.pad(images, (most, most, most, most), mode="replicate")
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
     rows, columns = torch.randint(2 * most + 1, (2, count))
     return windows[torch.arange(count), :, rows, columns]
-
-
-@torch.no_grad()
-def quality(module: nn.Module, task: Task, split: Split) -> float:
-    """The task's metric on a split."""
-    module.eval()
-    images, targets = split.tensors()
-    parts = [module(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)]
-    return task.quality(torch.cat(parts), images, targets)
 
 
 def save(result: Result, model: str, data: DataSplits, path: Path) -> None:

@@ -202,6 +202,17 @@ class Tied(nn.Module):
         return self.classifier(F.relu(self.free(x)))
 
 
+class Keywords(nn.Module):
+    """Another network behind keyword arguments, its output among others."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *, scale: Tensor, image: Tensor) -> dict[str, Tensor]:
+        return {"hidden": scale, "logits": self.network(image) * scale}
+
+
 PRUNABLE: dict[str, Callable[[], nn.Module]] = {
     "ghost": Ghost,
     "wide_ghost": WideGhost,
@@ -218,17 +229,23 @@ PRUNABLE: dict[str, Callable[[], nn.Module]] = {
 
 
 def build(name: str, seed: int = 0) -> nn.Module:
-    """Build a network in eval mode with BatchNorm statistics unlike the initial ones."""
+    """Build a network in eval mode with statistics and scales unlike the initial ones."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = PRUNABLE[name]()
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        return unlike_initial(PRUNABLE[name]()).eval()
+
+
+def unlike_initial(network: nn.Module) -> nn.Module:
+    """Give normalisation layers random weights and statistics, in place."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm):
+            if getattr(module, "running_mean", None) is not None:
                 nn.init.uniform_(module.running_mean, -0.5, 0.5)
                 nn.init.uniform_(module.running_var, 0.5, 2.0)
+            if module.weight is not None:
                 nn.init.uniform_(module.weight, 0.5, 2.0)
                 nn.init.uniform_(module.bias, -0.5, 0.5)
-    return network.eval()
+    return network
 
 
 def images(n: int = 4, seed: int = 1) -> Tensor:

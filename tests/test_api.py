@@ -13,6 +13,7 @@ from rlprune.api import prune_problem
 from rlprune.config import LatencySettings
 from rlprune.data.registry import load_data
 from rlprune.models.registry import load_model
+from tests.transformer import transformer
 
 DATA = load_data("digits")
 
@@ -35,6 +36,19 @@ def test_prune_counts_what_the_agent_evaluated() -> None:
     result = rlprune.prune("mlp", DATA, "macs=0.5", RandomSearchAgent(seed=1), evaluations=5)
     assert result.ledger.evaluations + result.ledger.cache_hits == 5
     assert result.proposal.history == tuple(sorted(result.proposal.history, reverse=True))
+
+
+def test_prune_leaves_alone_what_is_to_be_kept() -> None:
+    result = rlprune.prune("plain_cnn", DATA, "macs=0.6", keep=("features.0",))
+    dense = load_model("plain_cnn", DATA).module.get_submodule("features.0")
+    assert torch.equal(result.model.get_submodule("features.0").weight, dense.weight)
+    assert result.measurements["pruned"].macs <= 0.6 * result.measurements["dense"].macs
+
+
+def test_prune_narrows_a_transformer_when_asked_for() -> None:
+    network = transformer()
+    result = rlprune.prune(network, DATA, "params=0.2", residual_width=True)
+    assert result.model.get_submodule("embed").out_features < network.embed.out_features
 
 
 def test_an_interrupted_fine_tuning_still_gives_the_pruned_model(

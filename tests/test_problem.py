@@ -11,20 +11,21 @@ from torch import nn
 
 from rlprune.cost.budget import Budget
 from rlprune.data.splits import DataSplits
-from rlprune.errors import BudgetError, ModelError, RLPruneError
+from rlprune.errors import BudgetError, ModelError, RLPruneError, UnknownNameError
 from rlprune.models.registry import LoadedModel
 from rlprune.problem import Problem, resolve_device
 from tests import nets
 from tests.oracles import assert_same_tensors
+from tests.transformer import transformer
 
 
 def test_a_module_of_the_users_own_becomes_a_problem_under_its_class_name(
     digits: DataSplits,
 ) -> None:
-    network = nets.build("wide_ghost").train()
+    network = nets.build("ghost").train()
     before = copy.deepcopy(network)
     problem = Problem.build(network, digits, "macs=0.5", measure_latency=False)
-    assert problem.name == "WideGhost"
+    assert problem.name == "Ghost"
     assert problem.recipe is None
     assert problem.reference.plan.widths[0] % 2 == 0
     assert_same_tensors(network, before)
@@ -70,6 +71,31 @@ def test_a_model_with_too_few_outputs_is_refused(digits: DataSplits) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Linear(32, 5))
     with pytest.raises(ModelError, match="expected logits"):
         Problem.build(network, digits, measure_latency=False)
+
+
+def test_layers_that_the_user_keeps_are_left_out_with_the_reason(
+    digits: DataSplits, loaded: Callable[[str], LoadedModel]
+) -> None:
+    def build(*keep: str) -> Problem:
+        return Problem.build(loaded("resnet20"), digits, measure_latency=False, keep=keep)
+
+    left_out = {item.name: item.reason for item in build("blocks.[12]").graph.left_out}
+    kept = {name for name, reason in left_out.items() if reason == "kept by the user (blocks.[12])"}
+    assert {"blocks.1.conv1", "blocks.1 (block)", "blocks.2 (block)"} <= kept
+    assert "blocks.0.conv1" not in left_out
+    with pytest.raises(UnknownNameError, match="did you mean 'blocks.1'"):
+        build("block.1")
+
+
+def test_the_width_of_a_transformer_is_pruned_only_when_asked_for(digits: DataSplits) -> None:
+    def names(*, residual_width: bool) -> tuple[str, ...]:
+        problem = Problem.build(
+            transformer(), digits, measure_latency=False, residual_width=residual_width
+        )
+        return problem.graph.names
+
+    assert "embed" not in names(residual_width=False)
+    assert "embed" in names(residual_width=True)
 
 
 def test_latency_is_part_of_a_problem_unless_it_is_turned_off(

@@ -17,32 +17,47 @@ EXPONENTS: Sequence[float] = (0.2, 0.3, 0.4, 0.5)
 
 # Keeps the ratio of two scores finite when pruning costs nothing; a share of the mean sensitivity.
 _NEGLIGIBLE = 0.01
+_LEAST = 1e-12
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Search score with one group alone cut to half.
+    """Search score with one group alone cut to half, or one block alone removed.
+
+    What a block is worth is on another scale than half a layer: means, and all that is measured
+    against them, are over the groups of channels only.
 
     Attributes:
-        scores: one score per group in forward order, higher = more sensitive; shape `(groups,)`.
+        scores: one finite score per group, higher = more sensitive; shape `(groups,)`.
+        is_block: which groups are blocks; shape `(groups,)`.
     """
 
     scores: npt.NDArray[np.float64]
+    is_block: npt.NDArray[np.bool_]
+
+    @property
+    def mean(self) -> float:
+        """Mean score of a group of channels, kept away from zero."""
+        channels = self.scores[~self.is_block]
+        return max(float(channels.sum()) / max(1, len(channels)), _LEAST)
 
     @property
     def relative(self) -> npt.NDArray[np.float64]:
         """Scores over their mean, kept away from zero."""
-        return np.maximum(self.scores, self.negligible) / max(float(self.scores.mean()), 1e-12)
+        return np.maximum(self.scores, self.negligible) / self.mean
 
     @property
     def negligible(self) -> float:
         """A score difference that does not matter on this network, in units of the score."""
-        return max(_NEGLIGIBLE * float(self.scores.mean()), 1e-12)
+        return max(_NEGLIGIBLE * self.mean, _LEAST)
 
     def allocation(self, exponent: float) -> Allocation:
-        """Kept fractions proportional to `relative ** exponent`, the largest being 1."""
+        """Kept fractions proportional to `relative ** exponent`, the largest being 1.
+
+        All blocks stay: whether one goes is a decision for a search.
+        """
         ratios = self.relative**exponent
-        return np.asarray(ratios / ratios.max())
+        return np.where(self.is_block, 1.0, ratios / ratios[~self.is_block].max(initial=_LEAST))
 
 
 @dataclass(frozen=True)
@@ -58,17 +73,14 @@ class Reference:
 def profile(evaluator: Evaluator) -> Sensitivity:
     """Measure the sensitivity of every group; one profile evaluation each."""
     graph = evaluator.graph
-    scores = []
+    scores = np.empty(len(graph.groups))
     for g in track(range(len(graph.groups)), "measuring sensitivity"):
         widths = graph.widths.copy()
         half = graph.widths[g] // (2 * graph.steps[g]) * graph.steps[g]
-        widths[g] = max(half, graph.floors[g])
+        widths[g] = max(half, graph.floors[g])  # no half of a block: it goes
         plan = Plan.from_widths(graph, widths)
-        scores.append(evaluator.evaluate(plan, profile=True).score)
-    finite = np.nan_to_num(
-        np.array(scores), posinf=max((s for s in scores if np.isfinite(s)), default=1.0)
-    )
-    return Sensitivity(finite)
+        scores[g] = evaluator.evaluate(plan, profile=True).score
+    return Sensitivity(_finite(scores, graph.is_block), graph.is_block)
 
 
 def reference(
@@ -84,3 +96,13 @@ def reference(
     best = min(candidates, key=lambda c: c.measurement.score)
     timed = evaluator.evaluate(best.plan, latency=latency, profile=True)
     return Reference(best.allocation, best.exponent, best.plan, timed)
+
+
+def _finite(
+    scores: npt.NDArray[np.float64], is_block: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Replace infinite scores by the largest finite one, for channels that of channels."""
+    finite = np.isfinite(scores)
+    channels = scores[finite & ~is_block].max(initial=0.0) or 1.0
+    anything = max(channels, scores[finite].max(initial=0.0))
+    return np.where(finite, scores, np.where(is_block, anything, channels))

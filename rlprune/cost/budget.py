@@ -14,7 +14,7 @@ from rlprune.errors import BudgetError, UnknownNameError
 from rlprune.graph.group_graph import GroupGraph
 
 Allocation = npt.NDArray[np.float64]
-"""Kept fraction per group, in (0, 1]; shape `(groups,)`."""
+"""Kept fraction per group, in (0, 1], or 0 for a block that goes; shape `(groups,)`."""
 
 QUANTITIES: tuple[str, ...] = get_args(Quantity)
 
@@ -77,16 +77,21 @@ class Budget:
         if not graph.groups:
             reasons = "; ".join(f"{item.name}: {item.reason}" for item in graph.left_out[:3])
             raise BudgetError(f"nothing in this model can be pruned ({reasons})")
+        narrowest = np.where(graph.is_block, 1, graph.floors)
         for quantity, kept in self.limits:
-            least = float(_cost(graph, quantity)(graph.floors)) / _dense(graph, quantity)
+            least = float(_cost(graph, quantity)(narrowest)) / _dense(graph, quantity)
             if kept < least:
                 raise BudgetError(
                     f"budget {quantity}={kept:g} cannot be reached on this model: "
-                    f"{quantity} can go from {least:.4f} to 1 (every group keeps its floor)"
+                    f"{quantity} can go from {least:.4f} to 1 (every group keeps its floor, and "
+                    "blocks stay)"
                 )
 
     def decode(self, graph: GroupGraph, allocation: Allocation) -> Widths:
         """Return the widths proportional to `allocation` that just meet the budget.
+
+        A block goes if its fraction is 0 and stays as it is otherwise. Channels inside a block that
+        goes are left whole: their width no longer costs anything.
 
         One common factor is found by search, so a common scale of the allocation does not matter;
         then single units go to the groups that are furthest below their share while the budget
@@ -96,19 +101,21 @@ class Budget:
             BudgetError: if the budget cannot be reached or the allocation is not positive.
         """
         self.check_reachable(graph)
-        ratios = np.asarray(allocation, dtype=np.float64)
-        if ratios.shape != graph.widths.shape or not (np.isfinite(ratios) & (ratios > 0)).all():
-            raise BudgetError(
-                f"an allocation needs {len(graph.groups)} positive fractions, got {ratios!r}"
-            )
-        ratios = ratios / ratios.max()
-        factor = self._largest_factor(graph, ratios)
-        return self._fill(graph, _widths_at(graph, ratios, factor), ratios * graph.widths)
+        ratios = _checked(graph, allocation)
+        channels = ~graph.is_block
+        widths = np.where(channels, graph.widths, ratios > 0).astype(np.int64)
+        if not channels.any():
+            return widths
+        ratios = np.where(channels, ratios / ratios[channels].max(), ratios)
+        widths = _widths_at(graph, ratios, self._largest_factor(graph, ratios))
+        widths = np.where(_without_cost(graph, widths), graph.widths, widths)
+        return self._fill(graph, widths, ratios * graph.widths)
 
     def _largest_factor(self, graph: GroupGraph, ratios: Allocation) -> float:
         # Below `low` every group is at its floor, at `high` every group is whole.
-        low = float(np.log(0.5 / (ratios.max() * graph.widths.max())))
-        high = float(np.log(1.0 / ratios.min())) + 1e-9
+        channels = ~graph.is_block
+        low = float(np.log(0.5 / (ratios[channels].max() * graph.widths[channels].max())))
+        high = float(np.log(1.0 / ratios[channels].min())) + 1e-9
         for _ in range(_SEARCH_ROUNDS):
             points = np.linspace(low, high, _SEARCH_POINTS)
             fits = self.usage(graph, _widths_at(graph, ratios, np.exp(points)[:, None])) <= 1.0
@@ -119,11 +126,11 @@ class Budget:
     def _fill(self, graph: GroupGraph, widths: Widths, wanted: Allocation) -> Widths:
         while True:
             grown = widths + np.diag(graph.steps)
-            fits = (self.usage(graph, grown) <= 1.0) & (widths < graph.widths)
+            fits = (self.usage(graph, grown) <= 1.0) & (widths < graph.widths) & ~graph.is_block
             if not fits.any():
                 return widths
             # Rounded, so that ties go to the first group and not to floating-point noise.
-            deficit = np.round((widths + graph.steps) / wanted, 9)
+            deficit = np.round((widths + graph.steps) / np.maximum(wanted, 1e-12), 9)
             widths = grown[int(np.argmin(np.where(fits, deficit, np.inf)))]
 
 
@@ -145,6 +152,25 @@ def _dense(graph: GroupGraph, quantity: str) -> int:
     return graph.macs() if quantity == "macs" else graph.params()
 
 
+def _checked(graph: GroupGraph, allocation: Allocation) -> Allocation:
+    ratios = np.asarray(allocation, dtype=np.float64)
+    if ratios.shape == graph.widths.shape:
+        positive = (ratios > 0) | (graph.is_block & (ratios == 0))
+        if (np.isfinite(ratios) & positive).all():
+            return ratios
+    raise BudgetError(
+        f"an allocation needs {len(graph.groups)} positive fractions (0 removes a block), "
+        f"got {ratios!r}"
+    )
+
+
+def _without_cost(graph: GroupGraph, widths: Widths) -> npt.NDArray[np.bool_]:
+    """Return which groups of channels lie in removed blocks, so that their width is no matter."""
+    without = widths - np.diag(widths)
+    return np.asarray((graph.params_of(without) == graph.params_of(widths)) & ~graph.is_block)
+
+
 def _widths_at(graph: GroupGraph, ratios: Allocation, factor: npt.ArrayLike) -> Widths:
     units = np.floor(np.asarray(factor) * ratios * graph.widths / graph.steps + 1e-9)
-    return np.clip(units * graph.steps, graph.floors, graph.widths).astype(np.int64)
+    widths = np.clip(units * graph.steps, graph.floors, graph.widths)
+    return np.where(graph.is_block, ratios > 0, widths).astype(np.int64)

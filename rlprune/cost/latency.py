@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.benchmark import Timer
 
+from rlprune.calling import Inputs, call, repeated
 from rlprune.config import LatencySettings
 
 
@@ -22,7 +23,7 @@ class Latency:
 
 
 def measure_interleaved(
-    models: Mapping[str, nn.Module], batch: Tensor, settings: LatencySettings
+    models: Mapping[str, nn.Module], batch: Inputs, settings: LatencySettings
 ) -> dict[str, list[float]]:
     """Time several models side by side, one after the other in every round.
 
@@ -32,7 +33,7 @@ def measure_interleaved(
 
     Args:
         models: `{name: model}`, in eval mode on the batch's device.
-        batch: input of the timed forward pass, `(N, C, H, W)`.
+        batch: inputs of the timed forward pass.
         settings: rounds and the least time per round; torch's own thread count is used.
 
     Returns:
@@ -40,8 +41,8 @@ def measure_interleaved(
     """
     timers = {
         name: Timer(
-            stmt="model(batch)",
-            globals={"model": model, "batch": batch},
+            stmt="call(model, batch)",
+            globals={"call": call, "model": model, "batch": batch},
             num_threads=torch.get_num_threads(),
         )
         for name, model in models.items()
@@ -74,15 +75,14 @@ class LatencyMeter:
 
     Args:
         dense: the dense model, in eval mode.
-        example: one or more inputs, `(N, C, H, W)`, repeated to the timed batch size.
+        example: a batch of one or more samples, repeated to the timed batch size.
         settings: how to time.
     """
 
-    def __init__(self, dense: nn.Module, example: Tensor, settings: LatencySettings) -> None:
+    def __init__(self, dense: nn.Module, example: Inputs, settings: LatencySettings) -> None:
         self._dense = dense
         self._settings = settings
-        copies = -(-settings.batch_size // len(example))
-        self._batch = example.repeat(copies, 1, 1, 1)[: settings.batch_size]
+        self._batch = repeated(example, settings.batch_size)
 
     def kept(self, model: nn.Module) -> float:
         """Return measured latency of `model` / latency of the dense model."""

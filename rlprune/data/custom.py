@@ -7,33 +7,34 @@ from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import Dataset
 
-from rlprune.data.splits import ImageDataset, dataset_length
+from rlprune.data.splits import WHOLE_NUMBERS, SampleDataset, dataset_length, is_aim
 from rlprune.errors import DataError
 from rlprune.models._userfile import call_factory, user_code
 
 _CHECKED_SAMPLES = 4
 
 
-def custom(spec: str) -> tuple[ImageDataset, ImageDataset]:
+def custom(spec: str) -> tuple[SampleDataset, SampleDataset]:
     """Call ``path/to/file.py:factory`` and check the first samples of both datasets."""
     made = call_factory(spec, DataError)
     if not isinstance(made, tuple | list) or len(made) != 2:
         raise DataError(
             f"{spec} returned {type(made).__name__}; return (train_dataset, test_dataset)"
         )
-    shapes = [_checked_shape(spec, *named) for named in zip(("train", "test"), made, strict=True)]
-    if shapes[0] != shapes[1]:
+    sizes = [_checked_sizes(spec, *named) for named in zip(("train", "test"), made, strict=True)]
+    if sizes[0] != sizes[1]:
         raise DataError(
-            f"{spec}: train images are {_sizes(shapes[0])} and test images {_sizes(shapes[1])}; "
-            "make them the same size"
+            f"{spec}: train samples are {sizes[0]} and test samples {sizes[1]}; make them the same "
+            "size"
         )
-    return cast(tuple[ImageDataset, ImageDataset], tuple(made))
+    return cast(tuple[SampleDataset, SampleDataset], tuple(made))
 
 
-def _checked_shape(spec: str, role: str, dataset: object) -> tuple[int, ...]:
-    """The shape that the first samples share, if they are what is asked for."""
+def _checked_sizes(spec: str, role: str, dataset: object) -> str:
+    """The sizes that the first samples share, if they are what is asked for."""
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
         raise DataError(
             f"{spec}: the {role} dataset is a {type(dataset).__name__} without __len__ and "
@@ -44,29 +45,39 @@ def _checked_shape(spec: str, role: str, dataset: object) -> tuple[int, ...]:
         first = [samples[i] for i in range(min(_CHECKED_SAMPLES, dataset_length(samples)))]
     if not first:
         raise DataError(f"{spec}: the {role} dataset is empty; return at least a few samples")
-    shapes = {_sample_shape(f"{spec}: {role} sample {i}", one) for i, one in enumerate(first)}
-    if len(shapes) > 1:
-        listed = ", ".join(sorted(_sizes(shape) for shape in shapes))
-        raise DataError(f"{spec}: {role} images differ in size ({listed}); make them the same size")
-    return shapes.pop()
-
-
-def _sample_shape(what: str, sample: object) -> tuple[int, ...]:
-    if not isinstance(sample, tuple | list) or len(sample) != 2:
-        raise DataError(f"{what} is a {type(sample).__name__}, not a pair; yield (image, class)")
-    image, target = sample
-    if not isinstance(image, Tensor) or image.ndim != 3 or not image.is_floating_point():
-        found = (
-            f"a {_sizes(tuple(image.shape))} {str(image.dtype).removeprefix('torch.')} tensor"
-            if isinstance(image, Tensor)
-            else f"a {type(image).__name__}"
-        )
+    sizes = {_sample_sizes(f"{spec}: {role} sample {i}", one) for i, one in enumerate(first)}
+    if len(sizes) > 1:
+        listed = ", ".join(sorted(sizes))
         raise DataError(
-            f"{what}: the image is {found}; yield a float tensor of channels x height x width"
+            f"{spec}: {role} samples differ in size ({listed}); make them the same size"
         )
+    return sizes.pop()
+
+
+def _sample_sizes(what: str, sample: object) -> str:
+    if not isinstance(sample, tuple | list) or len(sample) != 2:
+        raise DataError(f"{what} is a {type(sample).__name__}, not a pair; yield (input, target)")
+    inputs, target = sample
+    leaves = tree_leaves(inputs)
+    allowed = isinstance(inputs, Tensor | tuple | dict) and all(map(_is_input, leaves))
+    if not allowed or not leaves:
+        raise DataError(
+            f"{what}: the input is {_described(inputs)}; yield a tensor of floats (or of int64 "
+            "tokens), or a tuple or dict of such tensors"
+        )
+    if is_aim(target):
+        return f"{_described(inputs)} with targets {_described(target)}"
     if not _is_class(target):
-        raise DataError(f"{what}: the target is {target!r}; yield an integer class from 0 up")
-    return tuple(image.shape)
+        raise DataError(
+            f"{what}: the target is {target!r}; yield an integer class from 0 up, or a tensor of "
+            "floats to rebuild"
+        )
+    return _described(inputs)
+
+
+def _is_input(leaf: object) -> bool:
+    whole = isinstance(leaf, Tensor) and leaf.dtype in WHOLE_NUMBERS
+    return whole or is_aim(leaf)
 
 
 def _is_class(target: object) -> bool:
@@ -78,5 +89,13 @@ def _is_class(target: object) -> bool:
     return integral and int(cast(int, target)) >= 0
 
 
-def _sizes(shape: tuple[int, ...]) -> str:
-    return "x".join(str(size) for size in shape) or "0-dimensional"
+def _described(value: object) -> str:
+    """Sizes in a nested value, such as `{image: 1x8x8, tokens: 16}`; types of what is refused."""
+    return str(tree_map(_leaf, value)).replace("'", "")
+
+
+def _leaf(leaf: object) -> str:
+    if not isinstance(leaf, Tensor):
+        return type(leaf).__name__
+    sizes = "x".join(map(str, leaf.shape)) or "0-dimensional"
+    return sizes if _is_input(leaf) else f"{sizes} {str(leaf.dtype).removeprefix('torch.')}"

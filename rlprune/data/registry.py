@@ -8,7 +8,7 @@ from pathlib import Path
 from rlprune.data.custom import custom
 from rlprune.data.digits import digits
 from rlprune.data.fashion_mnist import fashion_mnist
-from rlprune.data.splits import DataSplits, ImageDataset, carve
+from rlprune.data.splits import DataSplits, ImageDataset, SampleDataset, carve
 from rlprune.data.torchvision_data import cifar, image_folder
 from rlprune.data.transforms import resize, standardise
 from rlprune.errors import DataError, UnknownNameError
@@ -33,8 +33,8 @@ def load_data(
 
     Returns:
         Four disjoint splits. Built-in images are standardised with the train remainder's mean and
-        deviation; those of a user's factory stay as they are, because the user's model was trained
-        on them.
+        deviation; inputs of a user's factory stay as they are, because the user's model was
+        trained on them.
     """
     if image_size is not None and image_size < _SMALLEST_IMAGE:
         raise DataError(f"image size {image_size} is too small; type {_SMALLEST_IMAGE} or more")
@@ -66,8 +66,8 @@ def _built_in(
 
 
 def _resized(
-    train: ImageDataset, test: ImageDataset, image_size: int | None
-) -> tuple[ImageDataset, ImageDataset]:
+    train: SampleDataset, test: SampleDataset, image_size: int | None
+) -> tuple[SampleDataset, SampleDataset]:
     if image_size is None:
         return train, test
     return resize(train, image_size), resize(test, image_size)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._pytree import tree_map
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -22,10 +23,15 @@ from torch.utils.data import (
     TensorDataset,
 )
 
+from rlprune.calling import Inputs, tensors_in
 from rlprune.errors import DataError
 
 Role = Literal["train", "search", "validation", "test"]
+SampleDataset = Dataset[tuple[Inputs, Any]]
 ImageDataset = Dataset[tuple[Tensor, Any]]
+
+WHOLE_NUMBERS = (torch.int64, torch.int32, torch.bool)
+"""Types of inputs that stay as they are, such as tokens; all others become float32."""
 
 # Shipped weights were trained on the train remainder of this seed, so no run may change it.
 _SPLIT_SEED = 0
@@ -37,30 +43,31 @@ class Split:
     """The samples of one role, in an order that is already shuffled."""
 
     role: Role
-    dataset: ImageDataset
+    dataset: SampleDataset
 
     def __len__(self) -> int:
         return dataset_length(self.dataset)
 
-    def tensors(self, limit: int | None = None) -> tuple[Tensor, Tensor]:
+    def tensors(self, limit: int | None = None) -> tuple[Inputs, Tensor]:
         """Stack the first samples.
 
         Args:
             limit: How many; all of them when None. Any prefix holds the classes in proportion.
 
         Returns:
-            Images (float32, NCHW) and targets (int64).
+            Inputs, of images one tensor (float32, NCHW), and targets: classes (int64), or tensors
+            to rebuild (float32).
         """
         count = len(self) if limit is None else min(limit, len(self))
         if isinstance(self.dataset, TensorDataset):
-            images, targets = self.dataset.tensors
-            return images[:count], targets[:count]
+            inputs, targets = self.dataset.tensors
+            return inputs[:count], targets[:count]
         return _stack([self.dataset[index] for index in range(count)])
 
     def loader(
         self, batch_size: int, shuffle: bool = False, seed: int = 0, drop_last: bool = False
-    ) -> Iterable[tuple[Tensor, Tensor]]:
-        """Iterate over batches of images (float32, NCHW) and targets (int64).
+    ) -> Iterable[tuple[Inputs, Tensor]]:
+        """Iterate over batches of inputs and targets, as `tensors` returns them.
 
         Args:
             batch_size: Samples in a batch.
@@ -83,7 +90,13 @@ class Split:
 
 @dataclass(frozen=True)
 class DataSplits:
-    """One task: four disjoint splits and what a model must know to fit it."""
+    """One task: four disjoint splits and what a model must know to fit it.
+
+    Attributes:
+        num_classes: 1 where the targets are tensors to rebuild.
+        input_shape: channels, height and width of an image; of other inputs, the first three sizes
+            of the first tensor, filled up with ones.
+    """
 
     name: str
     train: Split
@@ -102,7 +115,7 @@ class DataSplits:
 
 
 def carve(
-    name: str, train: ImageDataset, test: ImageDataset, num_classes: int | None = None
+    name: str, train: SampleDataset, test: SampleDataset, num_classes: int | None = None
 ) -> DataSplits:
     """Carve search and validation from the training data, by class and with a fixed seed.
 
@@ -110,40 +123,51 @@ def carve(
         name: The task's name.
         train: Training data; search takes min(2048, 15 %) of it, validation min(5000, 15 %).
         test: Test data, kept whole.
-        num_classes: How many; the largest training target plus one when None.
+        num_classes: How many; the largest training class plus one when None.
 
     Returns:
         Four disjoint splits.
     """
-    targets, test_targets = dataset_targets(train), dataset_targets(test)
-    searched = min(_SEARCH_LIMIT, int(_CARVED_FRACTION * len(targets)))
-    validated = min(_VALIDATION_LIMIT, int(_CARVED_FRACTION * len(targets)))
-    if min(searched, validated, len(test_targets)) == 0:
+    count, test_count = dataset_length(train), dataset_length(test)
+    searched = min(_SEARCH_LIMIT, int(_CARVED_FRACTION * count))
+    validated = min(_VALIDATION_LIMIT, int(_CARVED_FRACTION * count))
+    if min(searched, validated, test_count) == 0:
         raise DataError(
-            f"{name} has {len(targets)} training and {len(test_targets)} test samples; at least 7 "
+            f"{name} has {count} training and {test_count} test samples; at least 7 "
             "for training and 1 for testing are needed: supply more samples"
         )
-    order = _stratified_order(targets)
+    classes = dataset_classes(train)
+    order = _stratified_order(classes)
     search, validation, rest = np.split(order, [searched, searched + validated])
-    images = train[int(order[0])][0]
+    first = tensors_in(train[int(order[0])][0])[0]
     return DataSplits(
         name=name,
         train=Split("train", take(train, rest)),
         search=Split("search", take(train, search)),
         validation=Split("validation", take(train, validation)),
-        test=Split("test", take(test, _stratified_order(test_targets))),
-        num_classes=int(targets.max()) + 1 if num_classes is None else num_classes,
-        input_shape=cast(tuple[int, int, int], tuple(images.shape)),
+        test=Split("test", take(test, _stratified_order(dataset_classes(test)))),
+        num_classes=int(classes.max()) + 1 if num_classes is None else num_classes,
+        input_shape=cast(tuple[int, int, int], (*first.shape, 1, 1, 1)[:3]),
     )
 
 
-def dataset_length(dataset: ImageDataset) -> int:
+def dataset_length(dataset: SampleDataset) -> int:
     """How many samples a map-style dataset holds."""
     return len(cast(Sequence[object], dataset))
 
 
-def dataset_targets(dataset: ImageDataset) -> NDArray[np.int64]:
-    """Return all targets, without decoding images where the dataset keeps targets apart."""
+def is_aim(target: object) -> bool:
+    """Whether a target is a tensor to rebuild, not a class."""
+    return isinstance(target, Tensor) and target.is_floating_point()
+
+
+def dataset_classes(dataset: SampleDataset) -> NDArray[np.int64]:
+    """Return every sample's class, all 0 where targets are tensors to rebuild.
+
+    Images are not decoded, but for one, where the dataset keeps targets apart.
+    """
+    if is_aim(dataset[0][1]):
+        return np.zeros(dataset_length(dataset), dtype=np.int64)
     if isinstance(dataset, TensorDataset):
         return np.asarray(dataset.tensors[1], dtype=np.int64)
     kept: object = getattr(dataset, "targets", None)
@@ -154,11 +178,11 @@ def dataset_targets(dataset: ImageDataset) -> NDArray[np.int64]:
     )
 
 
-def take(dataset: ImageDataset, indices: NDArray[np.int64]) -> ImageDataset:
+def take(dataset: SampleDataset, indices: NDArray[np.int64]) -> SampleDataset:
     """Select samples, in memory where the dataset is in memory."""
     if isinstance(dataset, TensorDataset):
         chosen = torch.from_numpy(indices)
-        return cast(ImageDataset, TensorDataset(*(t[chosen] for t in dataset.tensors)))
+        return cast(SampleDataset, TensorDataset(*(t[chosen] for t in dataset.tensors)))
     return Subset(dataset, indices.tolist())
 
 
@@ -177,7 +201,14 @@ def _stratified_order(targets: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.argsort(position, kind="stable")
 
 
-def _stack(samples: Sequence[tuple[Tensor, Any]]) -> tuple[Tensor, Tensor]:
+def _stack(samples: Sequence[tuple[Inputs, Any]]) -> tuple[Inputs, Tensor]:
     """Turn samples into one batch."""
-    images = torch.stack([image for image, _ in samples]).float()
-    return images, torch.tensor([int(target) for _, target in samples], dtype=torch.int64)
+    inputs, targets = zip(*samples, strict=True)
+    batch = cast(Inputs, tree_map(lambda *parts: _as_read(torch.stack(parts)), *inputs))
+    if is_aim(targets[0]):
+        return batch, torch.stack(targets).float()
+    return batch, torch.tensor([int(target) for target in targets], dtype=torch.int64)
+
+
+def _as_read(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype in WHOLE_NUMBERS else tensor.float()

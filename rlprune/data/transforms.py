@@ -1,4 +1,7 @@
-"""What happens to images before a network sees them: resizing and standardising."""
+"""What happens to images before a network sees them: resizing and standardising.
+
+Other inputs than single images stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,18 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset, TensorDataset
 
-from rlprune.data.splits import DataSplits, ImageDataset, Split, dataset_length
+from rlprune.data.splits import (
+    DataSplits,
+    ImageDataset,
+    SampleDataset,
+    Split,
+    dataset_length,
+    is_aim,
+)
+from rlprune.errors import DataError
 
 _STATISTICS_LIMIT = 2048
+_IMAGE_DIMS = 3
 
 
 class MappedImages(Dataset[tuple[Tensor, Any]]):
@@ -42,8 +54,18 @@ def map_images(dataset: ImageDataset, function: Callable[[Tensor], Tensor]) -> I
     return MappedImages(dataset, function)
 
 
-def resize(dataset: ImageDataset, image_size: int) -> ImageDataset:
-    """Bring all images to a square size (bilinear, antialiased)."""
+def resize(dataset: SampleDataset, image_size: int) -> ImageDataset:
+    """Bring all images to a square size (bilinear, antialiased).
+
+    Raises:
+        DataError: if the dataset's inputs are no single images, or its targets have sizes too.
+    """
+    first, target = dataset[0]
+    if not isinstance(first, Tensor) or first.ndim != _IMAGE_DIMS or is_aim(target):
+        raise DataError(
+            "only single images (channels x height x width) with a class are resized; leave out "
+            "`--image-size`"
+        )
 
     def resized(images: Tensor) -> Tensor:
         if tuple(images.shape[-2:]) == (image_size, image_size):
@@ -52,18 +74,19 @@ def resize(dataset: ImageDataset, image_size: int) -> ImageDataset:
             images, size=(image_size, image_size), mode="bilinear", antialias=True
         )
 
-    return map_images(dataset, resized)
+    return map_images(cast(ImageDataset, dataset), resized)
 
 
 def standardise(splits: DataSplits) -> DataSplits:
-    """Give every channel mean 0 and deviation 1, as measured on the train remainder."""
+    """Give every channel of images mean 0 and deviation 1, as measured on the train remainder."""
     in_memory = isinstance(splits.train.dataset, TensorDataset)
     images, _ = splits.train.tensors(None if in_memory else _STATISTICS_LIMIT)
-    deviation, mean = torch.std_mean(images, dim=(0, 2, 3), keepdim=True)
+    deviation, mean = torch.std_mean(cast(Tensor, images), dim=(0, 2, 3), keepdim=True)
     deviation = deviation.clamp_min(1e-6)
 
     def standardised(split: Split) -> Split:
-        return replace(split, dataset=map_images(split.dataset, lambda x: (x - mean) / deviation))
+        dataset = cast(ImageDataset, split.dataset)
+        return replace(split, dataset=map_images(dataset, lambda x: (x - mean) / deviation))
 
     return replace(
         splits,

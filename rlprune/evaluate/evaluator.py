@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from rlprune.calling import Inputs, call, concatenate, main_output, split, take, to_device
 from rlprune.cost.latency import LatencyMeter
 from rlprune.data.splits import DataSplits, Split
 from rlprune.errors import SplitError
@@ -26,8 +27,8 @@ class Measurement:
 
     Attributes:
         score: divergence to the dense network after recalibration, a loss (KL in nats, or MSE).
-        quality: accuracy in [0, 1] or PSNR in dB on the same images, higher is better.
-        macs: multiply-accumulates per image.
+        quality: accuracy in [0, 1] or PSNR in dB on the same samples, higher is better.
+        macs: multiply-accumulates per sample.
         params: number of parameters.
         latency_kept: measured latency / dense latency, or None where it was not measured.
     """
@@ -75,10 +76,10 @@ class Evaluator:
         model: the dense model, in eval mode on `device`.
         graph: its dependency groups.
         data: the four splits; only search and validation are ever used here.
-        search_images: how many images of the search split recalibrate and score; the same for
+        search_images: how many samples of the search split recalibrate and score; the same for
             every plan (common random numbers).
         latency: measures candidates; None leaves `latency_kept` empty.
-        seed: chooses the images among the search split.
+        seed: chooses the samples among the search split.
         device: where to evaluate.
     """
 
@@ -95,16 +96,17 @@ class Evaluator:
     ) -> None:
         self.model = model
         self.graph = graph
+        self.device = device
         self.ledger = Ledger()
         self._latency = latency
         self._cache: dict[tuple[tuple[int, ...], ...], Measurement] = {}
-        images, targets = _require(data.search, "search").tensors()
-        chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        inputs, targets = _require(data.search, "search").tensors()
+        chosen = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
         chosen = chosen[:search_images]
-        self.images = images[chosen].to(device)
+        self.inputs = to_device(take(inputs, chosen), device)
         self._targets = targets[chosen].to(device)
-        self._dense_outputs = forward(model, self.images)
-        self.task = infer_task(self._dense_outputs, self.images, data.num_classes)
+        self._dense_outputs = forward(model, self.inputs)
+        self.task = infer_task(self._dense_outputs, self.inputs, self._targets, data.num_classes)
 
     @property
     def measures_latency(self) -> bool:
@@ -137,16 +139,16 @@ class Evaluator:
     def repaired(self, plan: Plan) -> nn.Module:
         """Return the pruned model with recalibrated BatchNorm statistics."""
         small = plan.apply(self.model)
-        recalibrate(small, self.images)
+        recalibrate(small, self.inputs)
         return small
 
     def _score(self, plan: Plan, small: nn.Module) -> Measurement:
-        recalibrate(small, self.images)
-        outputs = forward(small, self.images)
+        recalibrate(small, self.inputs)
+        outputs = forward(small, self.inputs)
         score = float(self.task.divergence(outputs, self._dense_outputs))
         return Measurement(
             score=score if math.isfinite(score) else float("inf"),
-            quality=self.task.quality(outputs, self.images, self._targets),
+            quality=self.task.quality(outputs, self.inputs, self._targets),
             macs=self.graph.macs(plan),
             params=self.graph.params(plan),
         )
@@ -160,18 +162,18 @@ class Evaluator:
         return measure_quality(model, _require(split, "validation"), self.task)
 
 
-def measure_quality(model: nn.Module, split: Split, task: Task) -> float:
+def measure_quality(model: nn.Module, data: Split, task: Task) -> float:
     """Return the metric of a model over a whole split, on the model's device."""
     device = next(model.parameters()).device
-    images, targets = split.tensors()
-    outputs = forward(model, images.to(device))
-    return task.quality(outputs, images.to(device), targets.to(device))
+    inputs, targets = to_device(data.tensors(), device)
+    return task.quality(forward(model, inputs), inputs, targets)
 
 
-def forward(model: nn.Module, images: Tensor) -> Tensor:
-    """Run in batches without gradients."""
+def forward(model: nn.Module, inputs: Inputs) -> Tensor:
+    """Run in batches without gradients; return the main output."""
     with torch.inference_mode():
-        return torch.cat([model(batch) for batch in torch.split(images, EVALUATION_BATCH)])
+        batches = split(inputs, EVALUATION_BATCH)
+        return concatenate([main_output(call(model, batch)) for batch in batches])
 
 
 def _require(split: Split, role: str) -> Split:

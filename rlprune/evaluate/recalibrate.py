@@ -7,17 +7,19 @@ is called adaptive batch normalisation.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from rlprune import calling
 
-def recalibrate(model: nn.Module, images: Tensor, batch_size: int = 256) -> None:
-    """Replace the running statistics of every BatchNorm layer by averages over `images`.
+
+def recalibrate(model: nn.Module, inputs: calling.Inputs, batch_size: int = 256) -> None:
+    """Replace the running statistics of every BatchNorm layer by averages over `inputs`.
 
     Args:
         model: any module; one without BatchNorm is left as it is. Ends in eval mode.
-        images: search-split images, `(N, C, H, W)`; labels are not needed.
-        batch_size: images per forward pass.
+        inputs: those of the search split; targets are not needed.
+        batch_size: samples per forward pass.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     model.eval()
@@ -29,9 +31,9 @@ def recalibrate(model: nn.Module, images: Tensor, batch_size: int = 256) -> None
         norm.momentum = None  # cumulative average over the batches
         norm.train()
     with torch.no_grad():
-        for batch in torch.split(images, batch_size):
-            if len(batch) > 1:
-                model(batch)
+        for batch in calling.split(inputs, batch_size):
+            if calling.batch_size(batch) > 1:
+                calling.call(model, batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

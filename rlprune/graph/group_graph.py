@@ -1,22 +1,22 @@
 """The dependency groups of one network as plain data: traced once, replayed for ever.
 
-Every prunable tensor dimension is described by runs of `(group, first root channel, length)`, so a
+Every prunable dimension of a tensor is described by runs `(group, first root channel, length)`. A
 decision (which root channels stay) turns into index lists without a trace, and the whole graph is
-JSON. The idea of compiling torch-pruning's groups into such a map is this project's own; the groups
-themselves come from DepGraph (Fang et al., CVPR 2023, https://github.com/VainF/Torch-Pruning).
+JSON. That channels coupled across layers form groups that must be pruned together is DepGraph's
+idea (Fang et al., CVPR 2023, https://github.com/VainF/Torch-Pruning).
 """
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from rich.console import Console
 from rich.table import Table
 
@@ -38,59 +38,132 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Run = tuple[int, int, int]
+"""Consecutive positions: `(group index, first root channel, length)`; the group index `ALWAYS_KEPT`
+marks positions that always stay."""
+
+GroupKind = Literal["channels", "heads", "block"]
+
+
 class Slice(Frozen):
     """Who controls one dimension of one tensor.
 
     Attributes:
         tensor: name in the state dict.
         dim: dimension of the tensor.
-        runs: consecutive positions as `(group index, first root channel, length)`; the group index
-            -1 marks positions that always stay.
+        runs: who controls its positions.
+        reads: whether a layer sums over this dimension (its input channels).
     """
 
     tensor: str
     dim: int
-    runs: tuple[tuple[int, int, int], ...]
+    runs: tuple[Run, ...]
+    reads: bool = False
+
+
+class Size(Frozen):
+    """Size of a dimension: a constant plus a number per kept root channel of some groups."""
+
+    constant: float
+    slopes: dict[int, float] = {}
 
 
 class Operation(Frozen):
-    """One convolution or linear layer: `positions` MACs per element of its weight, per image."""
+    """One convolution or matrix product.
 
+    Attributes:
+        module: that computes it.
+        weight: name of its weight, empty when both factors are activations.
+        macs: per image, without the sizes below.
+        sizes: of the dimensions that pruning changes.
+        positions: how often the weight is used per image.
+        depthwise: one filter per channel.
+    """
+
+    module: str
     weight: str
-    positions: int
+    macs: float
+    sizes: tuple[Size, ...]
+    positions: float
     depthwise: bool = False
 
 
 class TensorInfo(Frozen):
-    """Shape of a dense tensor; parameters are counted, buffers are not."""
+    """Shape and type of a dense tensor.
+
+    Attributes:
+        shape: in the dense network.
+        dtype: such as `float32`.
+        is_parameter: parameters are counted, buffers are not.
+        is_saved: whether it is in the state dict; other buffers are built with the model.
+    """
 
     shape: tuple[int, ...]
+    dtype: str
     is_parameter: bool
+    is_saved: bool = True
+
+
+class Attribute(Frozen):
+    """An integer attribute that a forward reads: the number of positions that stay of `runs`."""
+
+    module: str
+    name: str
+    runs: tuple[Run, ...]
+
+
+class Resize(Frozen):
+    """A call within a module's forward that has to name other sizes after surgery.
+
+    Attributes:
+        module: whose forward makes the call.
+        call: which of its calls: where in the source, and the how many-th time.
+        sizes: `{slot: runs}`; the size is the number of positions that stay.
+        open_slot: the slot that PyTorch is left to infer, so that the batch stays free, or None.
+    """
+
+    module: str
+    call: str
+    sizes: dict[int, tuple[Run, ...]]
+    open_slot: int | None = None
 
 
 class Group(Frozen):
-    """Channels that must be removed together across layers.
+    """Channels that must be removed together across layers, or a block that can be bypassed.
 
     Attributes:
         name: the first layer, in forward order, that produces these channels.
-        width: number of root channels in the dense network.
-        members: layers whose tensors shrink with the group; ` (in)` marks consumers.
+        width: number of root channels in the dense network (those of that layer); 1 for a block.
+        members: layers whose tensors shrink with the group; ` (in)` marks consumers. The module
+            itself for a block.
+        kind: what a unit is.
         step: channels that are tied to one another (size of an atom); widths are multiples of it.
         atoms: atom index of every root channel; empty when every channel is its own atom.
         norms: L2 norm of every root channel over all coupled members when traced; the default
             ranking (higher = keep first).
+        statistic: the operation that averages over these channels, so that removing some changes
+            what the others see; empty where removing is the same as ignoring.
     """
 
     name: str
     width: int
     members: tuple[str, ...]
+    kind: GroupKind = "channels"
     step: int = 1
     atoms: tuple[int, ...] = ()
     norms: tuple[float, ...] = ()
+    statistic: str = ""
 
     @property
     def floor(self) -> int:
-        """Fewest channels that a plan may keep: max(4, 5 %) rounded up to whole atoms."""
+        """Fewest channels that a plan may keep: max(4, 5 %) rounded up to whole atoms.
+
+        One head of an attention, and nothing of a block.
+        """
+        if self.kind == "block":
+            return 0
+        if self.kind == "heads":
+            return self.step
         channels = max(FLOOR_CHANNELS, math.ceil(FLOOR_FRACTION * self.width))
         return min(self.width, math.ceil(channels / self.step) * self.step)
 
@@ -122,6 +195,33 @@ class GroupGraph(Frozen):
     operations: tuple[Operation, ...]
     tensors: dict[str, TensorInfo]
     left_out: tuple[LeftOut, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+    resizes: tuple[Resize, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_runs(self) -> Self:
+        """Refuse a graph whose parts contradict one another, such as one from a damaged file."""
+        for piece in self.slices:
+            what = f"dimension {piece.dim} of {piece.tensor!r}"
+            shape = self.tensors[piece.tensor].shape if piece.tensor in self.tensors else ()
+            covered = sum(length for _, _, length in piece.runs)
+            if not 0 <= piece.dim < len(shape) or covered != shape[piece.dim]:
+                raise ValueError(f"{what} is not described as a whole")
+            self._check_inside(piece.runs, what)
+        for attribute in self.attributes:
+            self._check_inside(attribute.runs, f"attribute {attribute.name!r}")
+        for one in self.resizes:
+            for runs in one.sizes.values():
+                self._check_inside(runs, f"call {one.call!r} of {one.module!r}")
+        return self
+
+    def _check_inside(self, runs: tuple[Run, ...], what: str) -> None:
+        for group, start, length in runs:
+            known = ALWAYS_KEPT <= group < len(self.groups)
+            width = self.groups[group].width if known and group != ALWAYS_KEPT else length
+            if not known or length < 1 or start < 0 or (group >= 0 and start + length > width):
+                name = repr(self.groups[group].name) if known else f"number {group}"
+                raise ValueError(f"{what} follows channels that group {name} does not have")
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -144,11 +244,27 @@ class GroupGraph(Frozen):
         return np.array([group.step for group in self.groups], dtype=np.int64)
 
     @cached_property
+    def blocks(self) -> dict[str, int]:
+        """`{module: group index}` of the blocks that can be bypassed."""
+        return {g.members[0]: i for i, g in enumerate(self.groups) if g.kind == "block"}
+
+    @cached_property
+    def is_block(self) -> npt.NDArray[np.bool_]:
+        """Which groups are blocks; shape `(groups,)`."""
+        return np.array([group.kind == "block" for group in self.groups], dtype=bool)
+
+    def bypassed(self, kept: Mapping[str, Iterable[int]]) -> list[str]:
+        """Return the modules that a decision removes as a whole."""
+        return [m for m, g in self.blocks.items() if not any(True for _ in kept[self.names[g]])]
+
+    @cached_property
     def macs_of(self) -> AnalyticCost:
-        """MACs of one image as a function of widths: convolution and linear layers only."""
-        return AnalyticCost(
-            [self._term(op.weight, op.positions) for op in self.operations], len(self.groups)
-        )
+        """MACs of one image as a function of widths: convolutions and matrix products."""
+        terms = [
+            Term(op.macs, (*((s.constant, s.slopes) for s in op.sizes), *self._block(op.module)))
+            for op in self.operations
+        ]
+        return AnalyticCost(terms, len(self.groups))
 
     @cached_property
     def params_of(self) -> AnalyticCost:
@@ -174,23 +290,28 @@ class GroupGraph(Frozen):
         self, kept: Mapping[str, Iterable[int]]
     ) -> dict[str, dict[int, npt.NDArray[np.int64]]]:
         """Translate kept root channels into `{tensor: {dim: kept positions}}`."""
+        masks = self._masks(kept)
+        result: dict[str, dict[int, npt.NDArray[np.int64]]] = {}
+        for piece in self.slices:
+            result.setdefault(piece.tensor, {})[piece.dim] = np.flatnonzero(
+                _mask(piece.runs, masks)
+            )
+        return result
+
+    def counts(
+        self, kept: Mapping[str, Iterable[int]], runs: Sequence[tuple[Run, ...]]
+    ) -> list[int]:
+        """Return how many positions of each sequence of runs stay."""
+        masks = self._masks(kept)
+        return [int(_mask(one, masks).sum()) for one in runs]
+
+    def _masks(self, kept: Mapping[str, Iterable[int]]) -> list[npt.NDArray[np.bool_]]:
         masks = []
         for group in self.groups:
             mask = np.zeros(group.width, dtype=bool)
             mask[np.fromiter(kept[group.name], dtype=np.int64)] = True
             masks.append(mask)
-        result: dict[str, dict[int, npt.NDArray[np.int64]]] = {}
-        for piece in self.slices:
-            mask = np.concatenate(
-                [
-                    np.ones(length, dtype=bool)
-                    if group == ALWAYS_KEPT
-                    else masks[group][start : start + length]
-                    for group, start, length in piece.runs
-                ]
-            )
-            result.setdefault(piece.tensor, {})[piece.dim] = np.flatnonzero(mask)
-        return result
+        return masks
 
     def removed_share(self) -> npt.NDArray[np.float64]:
         """Share of the dense MACs that disappears with each group alone; shape `(groups,)`."""
@@ -205,7 +326,12 @@ class GroupGraph(Frozen):
                 sizes.append(self._size(controlled[dim]))
             else:
                 coefficient *= size
-        return Term(coefficient, tuple(sizes))
+        return Term(coefficient, (*sizes, *self._block(tensor)))
+
+    def _block(self, name: str) -> tuple[tuple[float, dict[int, float]], ...]:
+        """The factor 0 or 1 of what belongs to a block."""
+        inside = [g for m, g in self.blocks.items() if name == m or name.startswith(f"{m}.")]
+        return tuple((0.0, {g: 1.0}) for g in inside)
 
     @cached_property
     def _slices_of(self) -> dict[str, list[Slice]]:
@@ -225,24 +351,40 @@ class GroupGraph(Frozen):
         return constant, slopes
 
     def table(self) -> Table:
-        """Groups, widths and cost shares as a terminal table."""
-        table = Table(title=f"{len(self.groups)} groups, {self.macs():,} MACs per image")
-        for column in ("group", "width", "floor", "members"):
-            table.add_column(column, justify="right" if column in ("width", "floor") else "left")
-        table.add_column("MACs that go with it", justify="right")
+        """Groups, widths in channels or heads, and the MACs that go with each, for a terminal."""
+        table = Table(
+            title=f"{len(self.groups)} groups, {self.macs():,} MACs per image",
+            caption="MACs: the share that goes with a group alone",
+        )
+        for column in ("group", "width", "floor", "MACs", "note"):
+            numbers = column not in ("group", "note")
+            table.add_column(column, justify="right" if numbers else "left", no_wrap=numbers)
         for group, share in zip(self.groups, self.removed_share(), strict=True):
+            together = group.step if group.kind == "heads" else 1
+            note = f"in sets of {group.step}" if group.step > together else ""
             table.add_row(
                 group.name,
-                str(group.width),
-                str(group.floor),
-                str(len(group.members)),
+                f"{group.width // together} {group.kind}",
+                str(group.floor // together),
                 f"{share:.1%}",
+                f"inexact: {group.statistic}" if group.statistic else note,
             )
         for item in self.left_out:
-            table.add_row(item.name, "-", "-", "left out", item.reason, style="dim")
+            table.add_row(item.name, "left out", "-", "-", item.reason, style="dim")
         return table
 
     def __str__(self) -> str:
         text = io.StringIO()
         Console(file=text, width=100).print(self.table())
         return text.getvalue()
+
+
+def _mask(runs: Sequence[Run], masks: Sequence[npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
+    return np.concatenate(
+        [
+            np.ones(length, dtype=bool)
+            if group == ALWAYS_KEPT
+            else masks[group][start : start + length]
+            for group, start, length in runs
+        ]
+    )

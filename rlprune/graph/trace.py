@@ -1,157 +1,124 @@
-"""Trace a network once with torch-pruning and compile its groups into a `GroupGraph`."""
+"""Trace a network once: follow a forward pass, find its groups, and check them by pruning."""
 
 from __future__ import annotations
 
-import copy
-import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import torch
-import torch_pruning as tp
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.parameter import is_lazy
 
+from rlprune.calling import Inputs, tensors_in
 from rlprune.criteria.norms import group_norms
-from rlprune.errors import FOREIGN_ERRORS, ModelError, TraceError, first_line
+from rlprune.errors import FOREIGN_ERRORS, ModelError, first_line
 from rlprune.finite import check_finite
-from rlprune.graph.compile import RawGroup, RawItem, compile_groups
-from rlprune.graph.group_graph import GroupGraph, LeftOut, Operation, TensorInfo
-from rlprune.graph.members import COUNTED, is_depthwise
-from rlprune.graph.verify import unsound_groups
+from rlprune.graph.compile import compile_graph
+from rlprune.graph.group_graph import GroupGraph
+from rlprune.graph.keep import keep_layers
+from rlprune.graph.learn import with_sizes
+from rlprune.graph.record import Recording, record
+from rlprune.graph.units import Units
+from rlprune.graph.verify import Verification
+from rlprune.surgery.replay import skeleton
 
 
-def trace(model: nn.Module, example_input: Tensor) -> GroupGraph:
+def trace(
+    model: nn.Module,
+    example_input: Inputs,
+    *,
+    keep: Sequence[str] = (),
+    residual_width: bool = False,
+) -> GroupGraph:
     """Find the dependency groups of a model; the model itself is left as it is.
 
     Args:
         model: any module; frozen parameters are traced all the same.
-        example_input: a batch of inputs, `(N, C, H, W)` float32, on the model's device.
+        example_input: a batch on the model's device: a tensor, a tuple of positional or a dict of
+            keyword arguments.
+        keep: names or patterns (`layer1.*`) of modules that are to stay as they are.
+        residual_width: also prune channels that several layers write and a LayerNorm averages over
+            (the width of a transformer); what remains of them then sees other statistics.
 
     Returns:
-        The groups that can be pruned, in forward order; `left_out` names the others.
+        The groups that can be pruned, channels in forward order and then blocks; `left_out` names
+        the others.
 
     Raises:
-        ModelError: if the weights hold NaN, or the model does not run on the example.
-        TraceError: if torch-pruning cannot trace the model.
+        ModelError: if the model has no usable weights, or does not run on the example.
+        TraceError: if the model's forward decides what to do by the values of its input.
+        UnknownNameError: if a pattern of `keep` matches nothing.
     """
-    check_finite(model, "the model")
-    copied = copy.deepcopy(model).eval().requires_grad_(True)
-    positions, order = _record_forward(copied, example_input)
-    try:
-        raw = _raw_groups(_build_dependency(copied, example_input), copied, order)
-        graph = _compile(copied, raw, positions, {})
-    except FOREIGN_ERRORS as error:
-        raise TraceError(
-            f"the model cannot be traced by torch-pruning ({type(error).__name__}: "
-            f"{first_line(error)}); simplify its forward or prune a part of it"
-        ) from error
-    unsound = unsound_groups(copied, graph, example_input)
-    if unsound:
-        graph = _compile(copied, raw, positions, unsound)
+    _check_model(model)
+    copied = skeleton(model).eval()
+    recording = _record(copied, example_input)
+    keep_layers(recording, copied, keep)
+    graph = _sound(copied, recording, example_input, residual_width=residual_width)
     norms = group_norms(model, graph)
     ranked = (g.model_copy(update={"norms": tuple(norms[g.name].tolist())}) for g in graph.groups)
     return graph.model_copy(update={"groups": tuple(ranked)})
 
 
-def _compile(
-    model: nn.Module,
-    raw: Sequence[RawGroup],
-    positions: Mapping[str, int],
-    refused: Mapping[str, str],
+def _sound(
+    model: nn.Module, recording: Recording, inputs: Inputs, *, residual_width: bool
 ) -> GroupGraph:
-    groups, slices, left_out = compile_groups(model, raw, refused)
-    names = {name for name, _ in model.named_parameters()}
-    return GroupGraph(
-        groups=tuple(groups),
-        slices=tuple(slices),
-        operations=tuple(
-            Operation(
-                weight=weight,
-                positions=count,
-                depthwise=is_depthwise(model.get_submodule(weight.rpartition(".")[0])),
-            )
-            for weight, count in positions.items()
-        ),
-        tensors={
-            name: TensorInfo(shape=tuple(tensor.shape), is_parameter=name in names)
-            for name, tensor in model.state_dict().items()
-        },
-        left_out=tuple(LeftOut(name=name, reason=reason) for name, reason in left_out.items()),
-    )
+    """Compile, and compile again without the groups that turn out not to be prunable."""
+    verification = Verification(model, inputs)
+    refused: dict[str, str] = {}
+    while True:
+        units = Units(recording, refused, residual_width=residual_width)
+        compiled = compile_graph(recording, units, model, refused)
+        graph = with_sizes(model, compiled, recording, units, inputs)
+        if verification.holds(graph):
+            return graph
+        if compiled.attributes:
+            # Some forwards derive other numbers from an attribute (a scale, say): leave it alone.
+            compiled = compiled.model_copy(update={"attributes": ()})
+            graph = with_sizes(model, compiled, recording, units, inputs)
+        found = verification.unsound(graph)
+        if not found:
+            return graph
+        refused |= found
 
 
-def _record_forward(
-    model: nn.Module, example_input: Tensor
-) -> tuple[dict[str, int], dict[nn.Module, int]]:
-    """Run once; return the output positions of every counted weight and the execution order."""
-    positions: dict[str, int] = {}
-    order: dict[nn.Module, int] = {}
-    names = {module: name for name, module in model.named_modules()}
-
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        order.setdefault(module, len(order))
-        if isinstance(module, COUNTED):
-            # weight.shape[0] counts the outputs, or the inputs of a transposed convolution
-            counted = inputs[0] if getattr(module, "transposed", False) else output
-            images = int(module.weight.shape[0]) * example_input.shape[0]
-            weight = f"{names[module]}.weight"
-            positions[weight] = positions.get(weight, 0) + counted.numel() // images
-
-    handles = [m.register_forward_hook(hook) for m in model.modules() if not list(m.children())]
-    try:
-        with torch.no_grad():
-            model(example_input)
-    except FOREIGN_ERRORS as error:
-        shape = tuple(example_input.shape)
+def _check_model(model: nn.Module) -> None:
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         raise ModelError(
-            f"the model does not run on an input of shape {shape}: {first_line(error)}"
-        ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    return positions, order
-
-
-def _build_dependency(model: nn.Module, example_input: Tensor) -> Any:
-    graph = tp.DependencyGraph()
-    with warnings.catch_warnings(), torch.enable_grad():
-        warnings.simplefilter("ignore")
-        graph.build_dependency(model, (example_input,), verbose=False)
-    layers = sum(isinstance(module, COUNTED) for module in model.modules())
-    if len(graph.module2node) < 2 <= layers:
-        raise TraceError(
-            "the model cannot be traced: its output is detached from its parameters "
-            "(remove no_grad, detach or .data from its forward)"
+            f"the model is wrapped in {type(model).__name__}; give the network inside: model.module"
         )
-    return graph
+    parameters = list(model.parameters())
+    if not parameters:
+        raise ModelError("the model has no parameters, so there is nothing to prune")
+    if any(tensor.is_meta for tensor in (*parameters, *model.buffers())):
+        raise ModelError(
+            "the model has weights on the meta device, without values; load its weights first"
+        )
+    halves = {t.dtype for t in parameters if t.is_floating_point() and t.dtype.itemsize < 4}
+    if halves:
+        name = str(halves.pop()).removeprefix("torch.")
+        raise ModelError(
+            f"the model has {name} weights, too coarse to check what pruning does to it; call "
+            "model.float() first and convert the pruned model afterwards"
+        )
+    if any(is_lazy(tensor) for tensor in (*parameters, *model.buffers())):
+        raise ModelError("the model has lazy layers without sizes yet; run it once first")
+    check_finite(model, "the model")
 
 
-def _raw_groups(graph: Any, model: nn.Module, order: dict[nn.Module, int]) -> list[RawGroup]:
-    """Walk torch-pruning's groups and return them in forward order."""
-    names: dict[Any, str] = {module: name for name, module in model.named_modules()}
-
-    def items(group: Any) -> list[RawItem]:
-        return [
-            RawItem(
-                layer=names.get(item.dep.target.module, ""),
-                module=item.dep.target.module,
-                is_output=graph.is_out_channel_pruning_fn(item.dep.handler),
-                is_sink=not item.dep.target.outputs,
-                positions=tuple(item.idxs),
-                roots=tuple(item.root_idxs),
-            )
-            for item in group
-        ]
-
-    found: list[tuple[int, RawGroup]] = []
-    for group in graph.get_all_groups():
-        root, fn = group[0].dep.target.module, group[0].dep.handler
-
-        def ask(roots: Sequence[int], root: Any = root, fn: Any = fn) -> list[RawItem]:
-            return items(graph.get_pruning_group(root, fn, list(roots)))
-
-        traced = items(group)
-        producers = [i.module for i in traced if isinstance(i.module, COUNTED) and i.is_output]
-        first = min(producers, key=order.__getitem__)
-        found.append((order[first], RawGroup(names[first], len(group[0].idxs), traced, ask)))
-    return [raw for _, raw in sorted(found, key=lambda pair: pair[0])]
+def _record(model: nn.Module, inputs: Inputs) -> Recording:
+    try:
+        recording = record(model, inputs)
+    except FOREIGN_ERRORS as error:
+        given = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in(inputs))
+        raise ModelError(
+            f"the model does not run on an input of shape {given}: {first_line(error)}"
+        ) from error
+    if not recording.outputs:
+        raise ModelError(
+            "the model returns nothing with a tensor in it; return a tensor, or a tuple or dict "
+            "of tensors"
+        )
+    if not all(bool(t.isfinite().all()) for t in recording.outputs if t.is_floating_point()):
+        raise ModelError(
+            "the model returns NaN or infinity on the example input, so nothing can be checked; "
+            "give another example or look at the model's weights"
+        )
+    return recording

@@ -1,4 +1,4 @@
-"""The only door to torchvision: importing this module makes ``import torchvision`` work.
+"""The only door to torchvision, and to timm, which imports it: with this, both imports work.
 
 torchvision registers fake kernels for its compiled operators while it is imported. Beside a torch
 that cannot load those operators (a CPU-only torch with a torchvision wheel made for another build)
@@ -15,7 +15,7 @@ from types import ModuleType
 
 import torch
 
-from rlprune.errors import ModelError
+from rlprune.errors import ModelError, first_line
 
 _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _OPERATORS = ("nms", "qnms")
@@ -51,11 +51,17 @@ _LIBRARY = _declare_missing_operators()
 
 def require_torchvision() -> ModuleType:
     """Return torchvision, or say how to get it."""
+    build = f"install the build that matches torch {torch.__version__}"
+    return _import("torchvision", f"{build}: `pip install torchvision`")
+
+
+def require_timm() -> ModuleType:
+    """Return timm, or say how to get it."""
+    return _import("timm", 'install it: `pip install "rlprune[timm]"`')
+
+
+def _import(name: str, remedy: str) -> ModuleType:
     try:
-        return importlib.import_module("torchvision")
+        return importlib.import_module(name)
     except (ImportError, OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(
-            f"torchvision cannot be imported ({reason}); install the build that matches torch "
-            f"{torch.__version__}: `pip install torchvision`"
-        ) from error
+        raise ModelError(f"{name} cannot be imported ({first_line(error)}); {remedy}") from error

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
-from rlprune.errors import ModelError, UnknownNameError
+from rlprune.calling import call, main_output
+from rlprune.errors import FOREIGN_ERRORS, ModelError, UnknownNameError, first_line
 from rlprune.finite import check_finite
 from rlprune.models import _weightfile as stored
-from rlprune.models._torchvision import require_torchvision
+from rlprune.models._torchvision import require_timm, require_torchvision
 from rlprune.models._userfile import call_factory, is_user_file, user_code
 from rlprune.models.builtin import BUILDERS, BUILTIN_NAMES
 
@@ -25,6 +29,8 @@ __all__ = ["BUILTIN_NAMES", "LoadedModel", "build_model", "load_model", "rebuild
 
 _TORCHVISION_PREFIX = "torchvision:"
 _TORCHVISION_CHANNELS = 3
+_TIMM_PREFIX = "timm:"
+_TIMM_SUGGESTIONS = 8
 _RECIPE_SIZES = ("in_channels", "num_classes", "image_size")
 
 
@@ -38,11 +44,11 @@ class LoadedModel:
 
 
 def build_model(spec: str, *, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
-    """Build a network; built-in and torchvision networks come untrained.
+    """Build a network; all but the user's own come untrained.
 
     Args:
-        spec: One of `BUILTIN_NAMES`, ``torchvision:NAME`` or ``path/to/file.py:factory`` for a
-            function without arguments that returns a module.
+        spec: One of `BUILTIN_NAMES`, ``torchvision:NAME``, ``timm:NAME``, or
+            ``path/to/file.py:factory`` for a function without arguments that returns a module.
         in_channels: Channels of the images.
         num_classes: Outputs of a classifier.
         image_size: Height and width of the images.
@@ -53,9 +59,12 @@ def build_model(spec: str, *, in_channels: int, num_classes: int, image_size: in
             raise ModelError(f"{spec} returned {type(made).__name__}; return a torch.nn.Module")
         return made
     if spec.startswith(_TORCHVISION_PREFIX):
-        return _from_torchvision(spec.removeprefix(_TORCHVISION_PREFIX), in_channels, num_classes)
+        name = spec.removeprefix(_TORCHVISION_PREFIX)
+        return _from_torchvision(name, in_channels, num_classes, image_size)
+    if spec.startswith(_TIMM_PREFIX):
+        return _from_timm(spec.removeprefix(_TIMM_PREFIX), in_channels, num_classes, image_size)
     if spec not in BUILDERS:
-        others = ("torchvision:NAME", "path/to/file.py:factory")
+        others = ("torchvision:NAME", "timm:NAME", "path/to/file.py:factory")
         raise UnknownNameError("model", spec, (*BUILTIN_NAMES, *others))
     return BUILDERS[spec](in_channels, num_classes, image_size)
 
@@ -103,7 +112,7 @@ def rebuild(recipe: Mapping[str, Any]) -> nn.Module:
     )
 
 
-def _from_torchvision(name: str, in_channels: int, num_classes: int) -> nn.Module:
+def _from_torchvision(name: str, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
     models = require_torchvision().models
     known = models.list_models(module=models)
     if name not in known:
@@ -111,9 +120,69 @@ def _from_torchvision(name: str, in_channels: int, num_classes: int) -> nn.Modul
     if in_channels != _TORCHVISION_CHANNELS:
         raise ModelError(
             f"torchvision:{name} takes images of {_TORCHVISION_CHANNELS} channels and the data has "
-            f"{in_channels}; use a built-in model ({', '.join(BUILTIN_NAMES)})"
+            f"{in_channels}; use a built-in model ({', '.join(BUILTIN_NAMES)}) or `timm:NAME`"
         )
-    return cast(nn.Module, models.get_model(name, weights=None, num_classes=num_classes))
+    builder = models.get_model_builder(name)
+    options = _torchvision_options(builder, image_size)
+    with _building(f"torchvision:{name}", in_channels, image_size):
+        return cast(nn.Module, builder(weights=None, num_classes=num_classes, **options))
+
+
+def _torchvision_options(builder: Callable[..., object], image_size: int) -> dict[str, object]:
+    """What a network must be told, of the options that its class takes.
+
+    Transformers fix their grid when they are built, and auxiliary heads make the training output
+    something else than one tensor.
+    """
+    wanted: dict[str, object] = {
+        "image_size": image_size,
+        "input_size": (image_size, image_size),
+        "aux_logits": False,
+    }
+    taken = inspect.signature(get_type_hints(builder).get("return", builder)).parameters
+    options = {key: value for key, value in wanted.items() if key in taken}
+    # Where torchvision has no default yet, it warns and uses an initialisation that it gives up.
+    if "init_weights" in taken and taken["init_weights"].default is None:
+        options["init_weights"] = False
+    return options
+
+
+def _from_timm(name: str, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
+    timm = require_timm()
+    known = timm.list_models()
+    if name not in known:
+        raise _unknown_timm(name, known)
+    sizes: dict[str, int] = {"num_classes": num_classes, "in_chans": in_channels}
+    # timm's promise that the class takes `img_size` and stays with it; others take images as given.
+    if getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False):
+        sizes["img_size"] = image_size
+    with _building(f"timm:{name}", in_channels, image_size):
+        return cast(nn.Module, timm.create_model(name, pretrained=False, **sizes))
+
+
+def _unknown_timm(name: str, known: Sequence[str]) -> ModelError | UnknownNameError:
+    """Name the closest ones only: timm has more than a thousand."""
+    architecture, _, weights = name.partition(".")
+    if architecture in known:
+        return ModelError(
+            f"timm:{name} asks for the weights {weights!r}, and none are downloaded; type "
+            f"`timm:{architecture}` and `--weights FILE`"
+        )
+    close = difflib.get_close_matches(name, known, n=_TIMM_SUGGESTIONS)
+    every = f"any of the {len(known)} names in timm.list_models()"
+    return UnknownNameError("timm model", name, [*close, every])
+
+
+@contextmanager
+def _building(spec: str, in_channels: int, image_size: int) -> Iterator[None]:
+    """Pass on why a network refuses the images, such as a size that its patches do not divide."""
+    try:
+        yield
+    except FOREIGN_ERRORS as error:
+        raise ModelError(
+            f"{spec} cannot be built for images of {in_channels} x {image_size} x {image_size} "
+            f"({first_line(error)}); give another `--image-size` or another model"
+        ) from error
 
 
 def _state(
@@ -144,12 +213,10 @@ def _no_weights(spec: str, data: DataSplits) -> str:
 
 
 def _check_fit(spec: str, module: nn.Module, data: DataSplits) -> None:
-    """Run two images through the network."""
-    images, _ = data.validation.tensors(2)
+    """Run two samples through the network."""
+    inputs, _ = data.validation.tensors(2)
     with user_code(f"{spec} does not fit {data.tag}: a forward pass", ModelError), torch.no_grad():
-        output = module(images)
-    if not isinstance(output, Tensor):
-        raise ModelError(f"{spec} returned {type(output).__name__}; return one tensor from forward")
+        output = main_output(call(module, inputs))
     if output.ndim == 2 and output.shape[1] < data.num_classes:
         raise ModelError(
             f"{spec} has {output.shape[1]} outputs and {data.tag} {data.num_classes} classes; give "

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from rlprune.calling import Inputs, call, main_output, to_device
 from rlprune.config import RecipeSettings
 from rlprune.data.splits import DataSplits, Split
 from rlprune.evaluate.recalibrate import recalibrate
@@ -56,18 +57,18 @@ def finetune(
     model.train()
     batches = _batches(data.train, settings.batch_size, seed)
     for _ in track(range(steps), "fine-tuning"):
-        images, targets = (tensor.to(device) for tensor in next(batches))
-        outputs = model(images)
-        loss = (1 - settings.distillation) * task.loss(outputs, images, targets)
+        inputs, targets = to_device(next(batches), device)
+        outputs = main_output(call(model, inputs))
+        loss = (1 - settings.distillation) * task.loss(outputs, inputs, targets)
         if settings.distillation:
             with torch.no_grad():
-                aim = teacher(images)
+                aim = main_output(call(teacher, inputs))
             loss = loss + settings.distillation * task.distillation(outputs, aim)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
-    recalibrate(model, data.search.tensors()[0].to(device))
+    recalibrate(model, to_device(data.search.tensors()[0], device))
 
 
 def steps_of(epochs: int, data: DataSplits, settings: RecipeSettings) -> int:
@@ -90,7 +91,7 @@ def optimizer_for(
     )
 
 
-def _batches(split: Split, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(split: Split, batch_size: int, seed: int) -> Iterator[tuple[Inputs, Tensor]]:
     size = min(batch_size, len(split))
     for epoch in itertools.count():
         yield from split.loader(size, shuffle=True, seed=seed + epoch, drop_last=True)

@@ -18,7 +18,7 @@ def model_card(result: Result, loads_alone: bool) -> str:
         f"# {result.model}, pruned for {result.data}",
         "",
         "Channels were physically removed; `plan.json` holds the original indices of those that "
-        "stay, `model.safetensors` the weights.",
+        "stay, `model.safetensors` the weights." + _removed_blocks(result),
         "",
         f"| {' | '.join(columns)} |",
         f"|{'---|' * len(columns)}",
@@ -37,3 +37,8 @@ def model_card(result: Result, loads_alone: bool) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _removed_blocks(result: Result) -> str:
+    names = [group.name for group in result.groups if group.kind == "block" and not group.kept]
+    return f" Removed as a whole: {', '.join(names)}." if names else ""

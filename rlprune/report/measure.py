@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from rlprune.calling import repeated, to_device
 from rlprune.config import LatencySettings
 from rlprune.cost.latency import measure_interleaved, ratio, summarise
 from rlprune.data.splits import DataSplits
@@ -32,7 +33,7 @@ def measure_for_report(
 
     Args:
         models: `{name: network}` in eval mode on one device; timed interleaved.
-        macs: `{name: MACs per image}`.
+        macs: `{name: MACs per sample}`.
         data: the four splits.
         task: whose metric is reported.
         settings: rounds and time per round.
@@ -42,11 +43,11 @@ def measure_for_report(
     """
     first = next(iter(models))
     device = next(models[first].parameters()).device
-    images, _ = data.test.tensors(max(BATCH_SIZES))
+    inputs, _ = data.test.tensors(max(BATCH_SIZES))
     latencies: dict[str, dict[str, Timing]] = {name: {} for name in models}
     self_ratios = {}
     for size in BATCH_SIZES:
-        batch = images.repeat(-(-size // len(images)), 1, 1, 1)[:size].to(device)
+        batch = to_device(repeated(inputs, size), device)
         samples = measure_interleaved({**models, "": models[first]}, batch, settings)
         self_ratios[f"batch_{size}"] = ratio(samples.pop(""), samples[first])
         for name, times in samples.items():

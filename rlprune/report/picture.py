@@ -22,7 +22,7 @@ def result_figure(result: Result) -> Figure:
     labels = [dense.metric.name, "MACs", "params", *batches]
     for i, (name, m) in enumerate(stages.items()):
         values = [
-            m.metric.value / dense.metric.value,
+            m.metric.value / (dense.metric.value or 1.0),  # a network that gets nothing right
             m.macs / dense.macs,
             m.params / dense.params,
             *(m.latency_ms[b].median / dense.latency_ms[b].median for b in dense.latency_ms),
@@ -35,15 +35,22 @@ def result_figure(result: Result) -> Figure:
     left.set_title("test split; latency measured", fontsize=10)
     left.set_ylim(top=1.2 * left.get_ylim()[1])  # room for the legend above the bars
     left.legend(fontsize=8, loc="upper center", ncols=len(stages))
-    names = [group.name for group in result.groups]
-    right.barh(names, [g.width for g in result.groups], color=COLOURS["dense"], label="dense")
-    right.barh(names, [g.kept for g in result.groups], color=COLOURS["finetuned"], label="kept")
+    groups = [group for group in result.groups if group.kind != "block"]
+    names = [group.name for group in groups]
+    right.barh(names, [g.width for g in groups], color=COLOURS["dense"], label="dense")
+    right.barh(names, [g.kept for g in groups], color=COLOURS["finetuned"], label="kept")
     right.invert_yaxis()
     right.tick_params(axis="y", labelsize=max(4, 9 - len(names) // 8))
     right.set_xlabel("channels")
-    right.set_title("kept per dependency group", fontsize=10)
+    right.set_title(f"kept per dependency group{_blocks(result)}", fontsize=10)
     right.legend(fontsize=8)
     return figure
+
+
+def _blocks(result: Result) -> str:
+    blocks = [group for group in result.groups if group.kind == "block"]
+    kept = sum(group.kept for group in blocks)
+    return f"; {kept} of {len(blocks)} blocks kept" if blocks else ""
 
 
 def training_figure(result: Result) -> Figure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rlprune.evaluate.evaluator import Ledger
+from rlprune.graph.group_graph import Group
 from rlprune.problem import Problem
 from rlprune.report.measure import describe_device
 from rlprune.report.result import (
@@ -49,7 +50,7 @@ def pruned_result(
         model=problem.name,
         data=problem.data.tag,
         seed=seed,
-        device=describe_device(problem.evaluator.images.device),
+        device=describe_device(problem.evaluator.device),
         budgets=tuple(
             BudgetRecord(quantity=quantity, kept=kept, achieved=achieved[quantity])
             for quantity, kept in problem.budget.limits
@@ -59,10 +60,7 @@ def pruned_result(
         finetuned=measurements.get("finetuned"),
         latency_self_ratio=self_ratio,
         search=search,
-        groups=tuple(
-            GroupRecord(name=group.name, width=group.width, kept=len(plan.kept[group.name]))
-            for group in problem.graph.groups
-        ),
+        groups=_groups(plan),
         left_out=_left_out(problem),
     )
 
@@ -78,12 +76,31 @@ def training_result(
         model=", ".join(distinct),
         data=problems[0].data.tag,
         seed=seed,
-        device=describe_device(problems[0].evaluator.images.device),
+        device=describe_device(problems[0].evaluator.device),
         budgets=tuple(BudgetRecord(quantity=q, kept=kept, achieved=None) for q, kept in limits),
         search=search,
         left_out=tuple(item for problem in distinct.values() for item in _left_out(problem)),
         training=training,
     )
+
+
+def _groups(plan: Plan) -> tuple[GroupRecord, ...]:
+    gone = tuple(f"{module}." for module in plan.graph.bypassed(plan.kept))
+    return tuple(
+        GroupRecord(
+            name=group.name,
+            width=group.width,
+            kept=0 if _inside(group, gone) else len(plan.kept[group.name]),
+            kind=group.kind,
+            step=group.step,
+        )
+        for group in plan.graph.groups
+    )
+
+
+def _inside(group: Group, prefixes: tuple[str, ...]) -> bool:
+    """Whether all layers of a group begin with one of the prefixes."""
+    return all(member.startswith(prefixes) for member in group.members)
 
 
 def _left_out(problem: Problem) -> tuple[LeftOutRecord, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rlprune.errors import RunError
+from rlprune.graph.group_graph import GroupKind
 
 RESULT_FILE = "result.json"
 
@@ -71,11 +72,25 @@ class Search(_Record):
 
 
 class GroupRecord(_Record):
-    """Channels of one group before and after."""
+    """Channels of one group before and after, or a block: 1 of 1 if it stays, 0 of 1 if not.
+
+    Attributes:
+        kept: channels that remain: 0 where they lie in a block that went.
+        kind: channels, heads or block.
+        step: channels that stay or go together, such as those of a head.
+    """
 
     name: str
     width: int
     kept: int
+    kind: GroupKind = "channels"
+    step: int = 1
+
+    @property
+    def units(self) -> tuple[int, int]:
+        """Units before and after: heads, not their channels."""
+        size = self.step if self.kind == "heads" else 1
+        return self.width // size, self.kept // size
 
 
 class LeftOutRecord(_Record):

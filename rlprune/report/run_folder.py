@@ -14,7 +14,6 @@ from rlprune.errors import RunError
 
 _LIBRARIES = (
     "torch",
-    "torch-pruning",
     "gymnasium",
     "stable-baselines3",
     "numpy",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from rlprune.report.result import Measured, Result
+from rlprune.report.result import GroupRecord, Measured, Result
 
 SELF_RATIO_TOLERANCE = 0.1
 
@@ -62,16 +62,22 @@ def result_table(result: Result) -> Table:
 
 
 def groups_table(result: Result) -> Table:
-    """Return kept channels per group."""
-    table = Table(title="channels per group")
-    for column in ("group", "dense", "kept", "kept fraction"):
-        table.add_column(column, justify="left" if column == "group" else "right")
+    """Return what every group keeps, and what was left out."""
+    table = Table(title="channels, heads and blocks")
+    for column in ("group", "unit", "dense", "kept", "kept fraction"):
+        table.add_column(column, justify="left" if column in ("group", "unit") else "right")
     for group in result.groups:
-        fraction = f"{group.kept / group.width:.0%}"
-        table.add_row(group.name, str(group.width), str(group.kept), fraction)
+        dense, kept = group.units
+        table.add_row(group.name, group.kind, str(dense), str(kept), _outcome(group))
     for item in result.left_out:
-        table.add_row(item.name, "-", "-", item.reason, style="dim")
+        table.add_row(item.name, "-", "-", "-", item.reason, style="dim")
     return table
+
+
+def _outcome(group: GroupRecord) -> str:
+    if group.kind == "block":
+        return "stays" if group.kept else "removed"
+    return f"{group.kept / group.width:.0%}" if group.kept else "gone with its block"
 
 
 def training_table(result: Result) -> Table:

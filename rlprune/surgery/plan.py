@@ -22,7 +22,8 @@ class Plan:
     """Kept channel indices per dependency group of one network.
 
     Args:
-        kept: `{group: kept root channels}`; groups that are not named stay whole.
+        kept: `{group: kept root channels}`; groups that are not named stay whole. A block is one
+            channel, 0: `[0]` keeps it, `[]` removes it.
         graph: the network's dependency groups.
 
     Raises:
@@ -45,7 +46,7 @@ class Plan:
 
     @classmethod
     def uniform(cls, graph: GroupGraph, kept: float) -> Plan:
-        """Keep the same fraction of every group, best channels by group L2 norm.
+        """Keep the same fraction of every group, best channels by group L2 norm, and all blocks.
 
         Args:
             graph: the network's dependency groups.
@@ -54,7 +55,8 @@ class Plan:
         if not 0.0 < kept <= 1.0:
             raise PlanError(f"kept must be in (0, 1], got {kept}")
         units = np.rint(graph.widths * kept / graph.steps).astype(np.int64) * graph.steps
-        return cls.from_widths(graph, np.maximum(units, graph.floors))
+        widths = np.where(graph.is_block, graph.widths, np.maximum(units, graph.floors))
+        return cls.from_widths(graph, widths)
 
     @classmethod
     def from_widths(cls, graph: GroupGraph, widths: Widths, scores: Scores | None = None) -> Plan:
@@ -81,6 +83,33 @@ class Plan:
         """Return a new, physically smaller model; the original is untouched."""
         return materialise(model, self.graph, self.kept)
 
+    def then(self, second: Plan) -> Plan:
+        """Return the plan, in this plan's coordinates, that does both one after the other.
+
+        Args:
+            second: a plan for the network that this plan leaves.
+
+        Raises:
+            PlanError: if `second` was made for a network of other widths.
+        """
+        kept = {}
+        for group in self.graph.groups:
+            ours = self.kept[group.name]
+            if group.name not in second.kept:
+                kept[group.name] = ours
+                continue
+            width = second.graph.group(group.name).width
+            if width != len(ours):
+                raise PlanError(
+                    f"the second plan was made for another network: group {group.name!r} has "
+                    f"{width} channels there, and {len(ours)} are left here"
+                )
+            kept[group.name] = tuple(ours[c] for c in second.kept[group.name])
+        unknown = [name for name in second.kept if name not in kept]
+        if unknown:
+            raise UnknownNameError("group", unknown[0], self.graph.names)
+        return Plan(kept, self.graph)
+
     def save(self, folder: str | Path, small: nn.Module) -> None:
         """Write `plan.json` and `model.safetensors`; see `rlprune.load`."""
         from rlprune.surgery.storage import save_pruned
@@ -103,6 +132,8 @@ class Plan:
     def _check(self) -> None:
         for group in self.graph.groups:
             kept = self.kept[group.name]
+            if not kept and group.kind == "block":
+                continue
             if not kept or kept[0] < 0 or kept[-1] >= group.width:
                 raise PlanError(
                     f"group {group.name!r} needs at least one kept channel in "

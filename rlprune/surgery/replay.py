@@ -1,18 +1,29 @@
-"""Physically remove channels: slice pristine tensors into a skeleton of the model."""
+"""Physically remove channels and blocks: slice pristine tensors into a skeleton of the model."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from rlprune.calling import tensors_in
 from rlprune.errors import PlanError
-from rlprune.graph.group_graph import GroupGraph
-from rlprune.graph.members import is_depthwise, set_sizes
+from rlprune.graph.group_graph import GroupGraph, Resize
+from rlprune.surgery.resized import resize
+from rlprune.surgery.sizes import set_sizes
 
-Kept = Mapping[str, tuple[int, ...]]
+Kept: TypeAlias = Mapping[str, tuple[int, ...]]
+
+
+class Bypass(nn.Identity):
+    """What a removed block leaves: its first input, whatever else it was given."""
+
+    def forward(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the first argument."""
+        return input
 
 
 def materialise(model: nn.Module, graph: GroupGraph, kept: Kept) -> nn.Module:
@@ -26,44 +37,80 @@ def materialise(model: nn.Module, graph: GroupGraph, kept: Kept) -> nn.Module:
     Raises:
         PlanError: if the model's tensors do not have the shapes that the graph was traced with.
     """
-    tensors = model.state_dict()
+    tensors = tensors_of(model)
     check_shapes(tensors, graph)
-    sliced = {}
-    for name, dims in graph.kept_positions(kept).items():
-        tensor = tensors[name]
-        for dim, positions in dims.items():
-            index = torch.from_numpy(positions).to(tensor.device)
-            tensor = tensor.index_select(dim, index)
-        sliced[name] = tensor
-    small = _skeleton(model)
-    install(small, {name: sliced.get(name, tensor.clone()) for name, tensor in tensors.items()})
+    small = skeleton(model)
+    install(small, sliced(tensors, graph, kept))
+    adapt(small, graph, kept)
+    return small
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict and the buffers that are not in it."""
+    return {**dict(model.named_buffers(remove_duplicate=False)), **model.state_dict()}
+
+
+def sliced(tensors: Mapping[str, Tensor], graph: GroupGraph, kept: Kept) -> dict[str, Tensor]:
+    """Return what a decision leaves of the dense tensors, all of them copies."""
+    positions = graph.kept_positions(kept)
+    small = {}
+    for name, tensor in tensors.items():
+        piece = tensor
+        for dim, where in positions.get(name, {}).items():
+            piece = piece.index_select(dim, torch.from_numpy(where).to(tensor.device))
+        small[name] = tensor.clone() if piece is tensor else piece
     return small
 
 
 def install(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Replace the tensors of a model by name and set its layers' sizes from the new shapes.
 
-    Layers that hold the same parameter hold the same one afterwards.
+    Layers that hold the same parameter hold the same one afterwards. Tensors that are not named
+    stay as they are.
     """
     replaced: dict[nn.Parameter, nn.Parameter] = {}
+    changed: list[nn.Module] = []
     for prefix, module in model.named_modules():
-        depthwise = is_depthwise(module)
         dot = f"{prefix}." if prefix else ""
         for name, parameter in list(module.named_parameters(recurse=False)):
-            if parameter not in replaced:
+            if parameter not in replaced and dot + name in tensors:
                 tensor = tensors[dot + name].detach()
                 replaced[parameter] = nn.Parameter(tensor, requires_grad=parameter.requires_grad)
-            setattr(module, name, replaced[parameter])
+            setattr(module, name, replaced.get(parameter, parameter))
         for name, _ in list(module.named_buffers(recurse=False)):
             if dot + name in tensors:
                 setattr(module, name, tensors[dot + name].detach())
-        set_sizes(module, depthwise)
+        changed.append(module)
+    for module in changed:  # after all tensors: some layers look at those of their children
+        set_sizes(module)
 
 
-def _skeleton(model: nn.Module) -> nn.Module:
-    """Copy the module tree while sharing its tensors, which `install` then replaces."""
-    shared = [*model.parameters(), *model.buffers()]
-    return copy.deepcopy(model, memo={id(tensor): tensor for tensor in shared})
+def adapt(model: nn.Module, graph: GroupGraph, kept: Kept) -> None:
+    """Set what else a decision changes: attributes, sizes named in forwards, bypassed blocks."""
+    counts = graph.counts(kept, [attribute.runs for attribute in graph.attributes])
+    for attribute, count in zip(graph.attributes, counts, strict=True):
+        module = _module(model, attribute.module)
+        if not isinstance(getattr(module, attribute.name, None), int):
+            raise PlanError(
+                f"the plan was made for another network: {attribute.module!r} has no integer "
+                f"attribute {attribute.name!r}"
+            )
+        setattr(module, attribute.name, count)
+    by_module: dict[str, dict[str, dict[int, int]]] = {}
+    for one in graph.resizes:
+        by_module.setdefault(one.module, {})[one.call] = _sizes(one, graph, kept)
+    for name, calls in by_module.items():
+        resize(_module(model, name), calls)
+    for name in graph.bypassed(kept):
+        parent, _, child = name.rpartition(".")
+        setattr(_module(model, parent), child, Bypass())
+
+
+def _module(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError as error:
+        raise PlanError(f"the plan was made for another network: no module {name!r}") from error
 
 
 def check_shapes(tensors: Mapping[str, Tensor], graph: GroupGraph) -> None:
@@ -75,3 +122,25 @@ def check_shapes(tensors: Mapping[str, Tensor], graph: GroupGraph) -> None:
                 f"the plan was made for another network: {name!r} should have shape "
                 f"{info.shape}, found {found or 'no such tensor'}"
             )
+
+
+def _sizes(one: Resize, graph: GroupGraph, kept: Kept) -> dict[int, int]:
+    counts = graph.counts(kept, list(one.sizes.values()))
+    sizes = dict(zip(one.sizes, counts, strict=True))
+    return {slot: -1 if slot == one.open_slot else size for slot, size in sizes.items()}
+
+
+def skeleton(model: nn.Module) -> nn.Module:
+    """Copy the module tree while sharing its tensors.
+
+    Some modules keep tensors that they have computed while evaluating; these are dropped, as they
+    are when such a module is trained.
+    """
+    shared = [*model.parameters(), *model.buffers()]
+    shared += tensors_in([list(vars(module).values()) for module in model.modules()])
+    copied = copy.deepcopy(model, memo={id(tensor): tensor for tensor in shared})
+    modes = [(module, module.training) for module in copied.modules()]
+    copied.train()
+    for module, mode in modes:
+        module.training = mode
+    return copied

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from rlprune.errors import PlanError
 from rlprune.files import staged_folder
-from rlprune.graph.group_graph import GroupGraph
+from rlprune.graph.group_graph import ALWAYS_KEPT, GroupGraph
 from rlprune.surgery.plan import Plan
-from rlprune.surgery.replay import check_shapes, install
+from rlprune.surgery.replay import adapt, check_shapes, install, sliced, tensors_of
+
+Factory: TypeAlias = Callable[[], nn.Module]
 
 PLAN_FILE = "plan.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -34,7 +36,7 @@ class PlanFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: int = 1
+    version: Literal[2] = 2
     recipe: dict[str, Any] | None
     kept: dict[str, list[int]]
     graph: GroupGraph
@@ -58,7 +60,10 @@ def save_pruned(
     )
     with staged_folder(folder) as staging:
         (staging / PLAN_FILE).write_text(document.model_dump_json())
-        tensors = {name: t.detach().cpu().clone().contiguous() for name, t in _state(small).items()}
+        tensors = {
+            name: tensor.detach().cpu().clone().contiguous()
+            for name, tensor in small.state_dict().items()
+        }
         save_file(tensors, staging / WEIGHTS_FILE)
         if card is not None:
             (staging / "README.md").write_text(card)
@@ -70,64 +75,89 @@ def load_plan(folder: str | Path) -> Plan:
     return Plan(document.kept, document.graph)
 
 
-def load_pruned(folder: str | Path, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
+def load_pruned(
+    folder: str | Path, factory: Factory | None = None, *, run_files: bool = False
+) -> nn.Module:
     """Load a pruned model in eval mode, bit for bit as it was saved.
 
     Args:
         folder: where `plan.json` and `model.safetensors` lie.
         factory: builds the dense architecture; may be left out for models that rlprune can build
-            itself (built-in ones and `torchvision:NAME`).
+            itself (built-in ones, `torchvision:NAME` and `timm:NAME`).
+        run_files: without a factory, run the Python file that the plan names (a model given as
+            `path/to/file.py:factory`); never done unasked.
 
     Raises:
         PlanError: if a file is missing or damaged, or the tensors do not fit the architecture.
     """
     folder = Path(folder)
     document = _read(folder)
-    weights = folder / WEIGHTS_FILE
-    if not weights.is_file():
-        raise PlanError(f"{weights} is missing; copy the whole folder that `rlprune apply` wrote")
-    try:
-        tensors = load_file(weights)
-    except SafetensorError as error:
-        raise PlanError(f"{weights} is damaged ({error}); copy it again") from error
-    model = _build(document, folder) if factory is None else factory()
-    dense = _state(model)
-    unknown = sorted(set(tensors) ^ set(dense))
-    if unknown:
-        raise PlanError(
-            f"{weights} does not fit the architecture of the factory: tensor {unknown[0]!r} "
-            "exists on one side only"
-        )
-    check_shapes(dense, document.graph)
-    _check_pruned_shapes(tensors, Plan(document.kept, document.graph), folder)
-    install(model, tensors)
+    plan = Plan(document.kept, document.graph)
+    tensors = _read_weights(folder / WEIGHTS_FILE)
+    check_pruned(tensors, plan, str(folder / WEIGHTS_FILE))
+    model = _build(document, folder, run_files=run_files) if factory is None else factory()
+    dense = tensors_of(model)
+    check_shapes(dense, plan.graph)
+    built = {name: tensor for name, tensor in dense.items() if name not in model.state_dict()}
+    install(model, {**sliced(built, plan.graph, plan.kept), **tensors})
+    adapt(model, plan.graph, plan.kept)
     return model.eval()
 
 
-def _check_pruned_shapes(tensors: Mapping[str, Tensor], plan: Plan, folder: Path) -> None:
-    shapes = {name: list(info.shape) for name, info in plan.graph.tensors.items()}
-    for name, dims in plan.graph.kept_positions(plan.kept).items():
+def check_pruned(tensors: Mapping[str, Tensor], plan: Plan, source: str) -> None:
+    """Raise `PlanError`, naming the group, unless the tensors are what a plan leaves of a model."""
+    graph = plan.graph
+    expected = {name: list(info.shape) for name, info in graph.tensors.items() if info.is_saved}
+    groups: dict[str, list[str]] = {}
+    for name, dims in graph.kept_positions(plan.kept).items():
         for dim, positions in dims.items():
-            shapes[name][dim] = len(positions)
-    for name, shape in shapes.items():
-        if list(tensors[name].shape) != shape:
+            if name in expected:
+                expected[name][dim] = len(positions)
+    for piece in graph.slices:
+        found = {graph.groups[g].name for g, _, _ in piece.runs if g != ALWAYS_KEPT}
+        groups.setdefault(piece.tensor, []).extend(sorted(found))
+    gone = tuple(f"{module}." for module in graph.bypassed(plan.kept))
+    expected = {name: shape for name, shape in expected.items() if not name.startswith(gone)}
+    for name in [*expected, *tensors]:
+        if name not in tensors or name not in expected:
+            side = "has no" if name not in tensors else "should not have a"
+            raise PlanError(f"{source} {side} tensor {name!r}; copy the whole folder again")
+    for name, shape in expected.items():
+        dtype = str(tensors[name].dtype).removeprefix("torch.")
+        wanted = graph.tensors[name].dtype
+        if list(tensors[name].shape) != shape or dtype != wanted:
+            of = f" (group {', '.join(groups[name])})" if name in groups else ""
             raise PlanError(
-                f"{folder / WEIGHTS_FILE} does not fit {PLAN_FILE}: {name!r} should have shape "
-                f"{tuple(shape)}, found {tuple(tensors[name].shape)}; copy the whole folder again"
+                f"{source} does not fit the plan: {name!r}{of} should be {wanted} "
+                f"{tuple(shape)}, found {dtype} {tuple(tensors[name].shape)}; copy the whole "
+                "folder again"
             )
 
 
-def _state(model: nn.Module) -> dict[str, Any]:
-    return dict(model.state_dict())
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise PlanError(f"{path} is missing; copy the whole folder that `rlprune apply` wrote")
+    try:
+        # Copied into PyTorch's own, aligned memory: kernels round differently on unaligned data.
+        return {name: tensor.clone() for name, tensor in load_file(path).items()}
+    except SafetensorError as error:
+        raise PlanError(f"{path} is damaged ({error}); copy it again") from error
 
 
-def _build(document: PlanFile, folder: Path) -> nn.Module:
+def _build(document: PlanFile, folder: Path, *, run_files: bool) -> nn.Module:
+    from rlprune.models._userfile import is_user_file
     from rlprune.models.registry import rebuild
 
     if document.recipe is None:
         raise PlanError(
             f"{folder / PLAN_FILE} does not say how to build the dense model; "
             "pass it: rlprune.load(folder, factory)"
+        )
+    model = document.recipe.get("model")
+    if isinstance(model, str) and is_user_file(model) and not run_files:
+        raise PlanError(
+            f"{folder / PLAN_FILE} names the Python file {model}, which loading does not run; "
+            "pass its factory: rlprune.load(folder, factory)"
         )
     return rebuild(document.recipe)
 
@@ -139,5 +169,13 @@ def _read(folder: Path) -> PlanFile:
     try:
         return PlanFile.model_validate_json(path.read_text())
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = _reason(error)
         raise PlanError(f"{path} is damaged ({reason}); copy it again") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where}: {first['msg']}" if where else first["msg"]
+    return str(error).splitlines()[0]

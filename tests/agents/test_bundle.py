@@ -139,6 +139,7 @@ def test_a_damaged_description_is_refused(saved: Path, content: bytes) -> None:
         (lambda d: d["observation"].append("colour"), "schema .*colour"),
         (lambda d: d["observation"].reverse(), "the order of its entries"),
         (lambda d: d.update(residual_scale=2.0), "residual scale 2.0"),
+        (lambda d: d.update(block_threshold=-0.1), "block threshold -0.1"),
     ],
 )
 def test_an_agent_that_does_not_fit_this_version_is_refused(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from rlprune.agents import Agent, PPOAgent, RandomSearchAgent, SensitivityAgent, UniformAgent
 from rlprune.cost.budget import Budget
 from rlprune.data.splits import DataSplits
+from rlprune.envs import OBSERVATION
 from rlprune.errors import BudgetError
 from rlprune.evaluate.evaluator import Evaluator
 from rlprune.problem import Problem
@@ -16,6 +18,7 @@ from rlprune.surgery.plan import Plan
 from tests import nets
 from tests.agents.conftest import Run
 from tests.conftest import GetProblem
+from tests.transformer import transformer
 
 Make = Callable[[], Agent]
 
@@ -35,7 +38,9 @@ def make(request: pytest.FixtureRequest, run: Run) -> Make:
 
 
 @pytest.mark.parametrize("budget", ["macs=0.5", "macs=0.2", "macs=0.6,params=0.3"])
-@pytest.mark.parametrize("name", ["plain_cnn", "mobilenetv2", "autoencoder", "densenet"])
+@pytest.mark.parametrize(
+    "name", ["plain_cnn", "mobilenetv2", "autoencoder", "densenet", "resnet20"]
+)
 def test_plans_meet_the_budget_on_networks_of_every_family(
     make: Make, name: str, budget: str, problem_of: GetProblem
 ) -> None:
@@ -47,10 +52,23 @@ def test_plans_meet_the_budget_on_networks_of_every_family(
 
 
 def test_tied_channels_are_respected(make: Make, digits: DataSplits) -> None:
-    problem = Problem.build(nets.build("wide_ghost"), digits, "macs=0.5", measure_latency=False)
+    problem = Problem.build(nets.build("ghost"), digits, "macs=0.5", measure_latency=False)
     plan = make().propose(problem, 3).plan
+    assert problem.graph.steps[0] == 2
     assert plan.widths[0] % 2 == 0
     plan.apply(problem.evaluator.model)
+
+
+def test_whole_heads_are_kept_and_the_network_runs(make: Make, digits: DataSplits) -> None:
+    problem = Problem.build(transformer(), digits, "macs=0.5", measure_latency=False)
+    graph = problem.graph
+    plan = make().propose(problem, 3).plan
+    heads = [g for g, group in enumerate(graph.groups) if group.kind == "heads"]
+    assert heads
+    assert (plan.widths[heads] % graph.steps[heads] == 0).all()
+    assert (plan.widths[heads] >= graph.steps[heads]).all()
+    assert problem.budget.usage(graph, plan.widths) <= 1
+    plan.apply(problem.evaluator.model)(problem.evaluator.inputs)
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 5])
@@ -97,6 +115,33 @@ def test_random_search_returns_the_best_of_what_it_saw(
     assert proposal.history[0] == plain.evaluate(centre.propose(plain).plan).score
 
 
+@pytest.mark.parametrize("around_heuristic", [False, True])
+def test_random_search_tries_networks_without_some_blocks(
+    around_heuristic: bool, problem_of: GetProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = problem_of("resnet20", "macs=0.4")
+    evaluate, seen = Evaluator.evaluate, []
+
+    def watched(self: Evaluator, plan: Plan, **options: bool) -> object:
+        seen.append(plan)
+        return evaluate(self, plan, **options)
+
+    problem.reference  # noqa: B018
+    monkeypatch.setattr(Evaluator, "evaluate", watched)
+    RandomSearchAgent(seed=2, around_heuristic=around_heuristic).propose(problem, 24)
+    gone = [len(problem.graph.bypassed(plan.kept)) for plan in seen]
+    assert gone[0] == 0
+    assert 0.4 < np.mean(gone) < 1.8  # one per draw on average
+    assert min(gone[1:]) == 0
+    assert all(problem.budget.usage(problem.graph, plan.widths) <= 1 for plan in seen)
+
+
+def test_the_fixed_agents_keep_all_blocks(problem_of: GetProblem) -> None:
+    problem = problem_of("resnet20", "macs=0.2")
+    for agent in (UniformAgent(), SensitivityAgent()):
+        assert problem.graph.bypassed(agent.propose(problem).plan.kept) == []
+
+
 def test_another_seed_searches_elsewhere(plain: Problem) -> None:
     histories = {RandomSearchAgent(seed=s).propose(plain, 6).history for s in (1, 2, 3)}
     assert len(histories) == 3
@@ -130,6 +175,16 @@ class TestPPO:
         proposal = run.training.agent.propose(fresh_plain)
         assert fresh_plain.ledger.evaluations == 0
         assert (proposal.history, proposal.fallback) == ((), False)
+
+    def test_a_policy_that_wants_no_blocks_gets_a_network_without_them(
+        self, run: Run, problem_of: GetProblem, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        problem = problem_of("resnet20", "macs=0.3")
+        is_block = [feature.name for feature in OBSERVATION].index("block")
+        monkeypatch.setattr(PPOAgent, "_action", lambda _, seen, __: -0.9 * float(seen[is_block]))
+        plan = run.training.agent.propose(problem).plan
+        assert problem.graph.bypassed(plan.kept) == list(problem.graph.blocks)
+        assert problem.budget.usage(problem.graph, plan.widths) <= 1
 
     def test_more_evaluations_never_make_the_plan_worse(self, run: Run, plain: Problem) -> None:
         scores = []

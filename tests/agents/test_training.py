@@ -64,6 +64,17 @@ def test_the_kept_share_of_every_group_of_every_network_is_logged(
         assert all(0 < event.value <= 1 for event in events.Scalars(tag))
 
 
+def test_blocks_are_logged_as_kept_or_not(problem_of: GetProblem, tmp_path: Path) -> None:
+    problem = problem_of("resnet20", "macs=0.5")
+    train_agent([problem], 2, rewards=NO_LATENCY, tensorboard=tmp_path)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    found = {tag for tag in events.Tags()["scalars"] if tag.startswith("group/")}
+    assert found == {f"group/resnet20/{name}/kept" for name in problem.graph.names}
+    for module in problem.graph.blocks:
+        tag = f"group/resnet20/{problem.graph.names[problem.graph.blocks[module]]}/kept"
+        assert all(0 <= event.value <= 1 for event in events.Scalars(tag))
+
+
 def test_stable_baselines_own_scalars_are_there(events: EventAccumulator) -> None:
     expected = {"train/loss", "train/value_loss", "train/policy_gradient_loss", "train/std"}
     assert expected <= set(events.Tags()["scalars"])

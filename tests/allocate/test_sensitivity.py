@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rlprune.allocate.sensitivity import EXPONENTS, Sensitivity
+from rlprune.allocate.sensitivity import EXPONENTS, Sensitivity, profile
+from rlprune.evaluate.evaluator import Evaluator, Measurement
+from rlprune.graph.group_graph import GroupGraph
 from rlprune.models.registry import BUILTIN_NAMES
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
@@ -47,13 +54,87 @@ def test_the_reference_meets_the_budget_on_every_network(
     assert np.isfinite(problem.sensitivity.scores).all()
 
 
+def test_a_block_is_profiled_by_removing_it(problem_of: GetProblem) -> None:
+    problem = problem_of("resnet20")
+    graph = problem.graph
+    assert graph.is_block.any()
+    for g in np.flatnonzero(graph.is_block):
+        alone = Plan({graph.names[g]: []}, graph)
+        assert problem.evaluate(alone).score == problem.sensitivity.scores[g]
+
+
+@pytest.mark.parametrize("name", ["resnet20", "mobilenetv2"])
+@pytest.mark.parametrize("budget", ["macs=0.5", "macs=0.2"])
+def test_the_reference_keeps_all_blocks(name: str, budget: str, problem_of: GetProblem) -> None:
+    problem = problem_of(name, budget)
+    assert problem.graph.bypassed(problem.reference.plan.kept) == []
+    assert (problem.reference.allocation[problem.graph.is_block] == 1).all()
+
+
+class Broken(Evaluator):
+    """Scores nothing but the groups named as infinitely bad."""
+
+    def __init__(self, graph: GroupGraph, worthless: Sequence[str]) -> None:
+        self.graph = graph
+        self._worthless = worthless
+
+    def evaluate(self, plan: Plan, **_: bool) -> Measurement:
+        cut = next(g for g in self.graph.groups if len(plan.kept[g.name]) < g.width)
+        score = math.inf if cut.name in self._worthless else float(len(cut.name))
+        return Measurement(score, 0.0, 1, 1)
+
+
+def test_infinite_scores_become_the_largest_finite_one_and_blocks_spare_channels(
+    problem_of: GetProblem,
+) -> None:
+    graph = problem_of("resnet20").graph
+    block = graph.names[next(iter(graph.blocks.values()))]
+    sound = profile(Broken(graph, ()))
+    for worthless in ([block], [graph.names[0]], [block, graph.names[0]]):
+        found = profile(Broken(graph, worthless))
+        assert np.isfinite(found.scores).all()
+        channels = ~graph.is_block
+        assert found.scores[channels].max() == sound.scores[channels].max()
+        assert found.scores[graph.names.index(block)] <= sound.scores.max()
+    everything = profile(Broken(graph, graph.names))
+    assert everything.scores.tolist() == [1.0] * len(graph.groups)
+
+
+def of_channels(*scores: float) -> Sensitivity:
+    return Sensitivity(np.array(scores), np.zeros(len(scores), dtype=bool))
+
+
 def test_allocations_follow_the_sensitivity() -> None:
-    allocation = Sensitivity(np.array([1.0, 4.0, 16.0])).allocation(0.5)
+    allocation = of_channels(1.0, 4.0, 16.0).allocation(0.5)
     assert allocation.tolist() == pytest.approx([0.25, 0.5, 1.0])
 
 
 def test_groups_that_cost_nothing_get_a_small_positive_share() -> None:
-    sensitivity = Sensitivity(np.array([0.0, 1.0, 1.0]))
+    sensitivity = of_channels(0.0, 1.0, 1.0)
     allocation = sensitivity.allocation(0.5)
     assert allocation[0] == pytest.approx(np.sqrt(sensitivity.negligible))
-    assert (Sensitivity(np.zeros(3)).allocation(0.5) == 1).all()
+    assert (of_channels(0.0, 0.0, 0.0).allocation(0.5) == 1).all()
+
+
+@given(
+    scores=st.lists(st.floats(0, 1e3), min_size=1, max_size=6),
+    blocks=st.lists(st.floats(0, 1e30), max_size=4),
+    exponent=st.sampled_from(EXPONENTS),
+)
+def test_blocks_stay_and_change_nothing_for_channels(
+    scores: list[float], blocks: list[float], exponent: float
+) -> None:
+    alone = of_channels(*scores)
+    is_block = np.array([False] * len(scores) + [True] * len(blocks))
+    together = Sensitivity(np.array(scores + blocks), is_block)
+    allocation = together.allocation(exponent)
+    assert allocation[: len(scores)].tolist() == alone.allocation(exponent).tolist()
+    assert together.relative[: len(scores)].tolist() == alone.relative.tolist()
+    assert together.negligible == alone.negligible
+    assert (allocation[len(scores) :] == 1).all()
+
+
+def test_a_network_of_blocks_alone_has_an_allocation() -> None:
+    sensitivity = Sensitivity(np.array([1.0, 2.0]), np.array([True, True]))
+    assert sensitivity.allocation(0.5).tolist() == [1.0, 1.0]
+    assert np.isfinite(np.log(sensitivity.relative)).all()

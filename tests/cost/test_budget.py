@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,9 @@ from rlprune.errors import BudgetError, UnknownNameError
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.graph.trace import trace
 from rlprune.models.registry import BUILTIN_NAMES, build_model
+from rlprune.surgery.plan import Plan
 from tests import nets
+from tests.transformer import transformer
 
 GRAPHS: dict[str, GroupGraph] = {
     **{name: trace(nets.build(name), nets.images(2)) for name in nets.PRUNABLE},
@@ -26,18 +29,29 @@ GRAPHS: dict[str, GroupGraph] = {
         for name in BUILTIN_NAMES
         if name != "resnet56"  # a larger resnet20
     },
+    "transformer": trace(transformer(), nets.images(2)),
 }
+
+
+WITH_BLOCKS = sorted(name for name, graph in GRAPHS.items() if graph.is_block.any())
+
+
+def narrowest(graph: GroupGraph) -> npt.NDArray[np.int64]:
+    """All groups at their floors; blocks stay."""
+    return np.where(graph.is_block, 1, graph.floors)
 
 
 def reachable(graph: GroupGraph, quantity: str) -> float:
     """The kept fraction of the floors."""
     cost = graph.macs_of if quantity == "macs" else graph.params_of
-    return int(cost(graph.floors)) / int(cost(graph.widths))
+    return int(cost(narrowest(graph))) / int(cost(graph.widths))
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[GroupGraph, Budget, npt.NDArray[np.float64]]:
-    graph = GRAPHS[draw(st.sampled_from(sorted(GRAPHS)), label="network")]
+def cases(
+    draw: st.DrawFn, names: Sequence[str] = sorted(GRAPHS)
+) -> tuple[GroupGraph, Budget, npt.NDArray[np.float64]]:
+    graph = GRAPHS[draw(st.sampled_from(names), label="network")]
     quantities = draw(st.lists(st.sampled_from(["macs", "params"]), min_size=1, unique=True))
     limits = []
     for quantity in quantities:
@@ -47,7 +61,10 @@ def cases(draw: st.DrawFn) -> tuple[GroupGraph, Budget, npt.NDArray[np.float64]]
         st.lists(st.floats(-6, 6), min_size=len(graph.groups), max_size=len(graph.groups)),
         label="log allocation",
     )
-    return graph, Budget(tuple(limits)), np.exp(logs)
+    allocation = np.exp(logs)
+    gone = draw(st.sets(st.sampled_from(np.flatnonzero(graph.is_block).tolist() or [-1])))
+    allocation[[g for g in gone if g >= 0]] = 0
+    return graph, Budget(tuple(limits)), allocation
 
 
 @settings(deadline=None, max_examples=150)
@@ -61,10 +78,57 @@ def test_decoded_widths_meet_budget_floors_and_steps_and_nothing_more_fits(
     assert (graph.floors <= widths).all()
     assert (widths <= graph.widths).all()
     assert (widths % graph.steps == 0).all()
-    for g in np.flatnonzero(widths < graph.widths):
+    for g in np.flatnonzero((widths < graph.widths) & ~graph.is_block):
         grown = widths.copy()
         grown[g] += graph.steps[g]
         assert budget.usage(graph, grown) > 1.0
+
+
+@settings(deadline=None, max_examples=80)
+@given(case=cases(WITH_BLOCKS))
+def test_blocks_go_where_the_allocation_is_zero_and_only_there(
+    case: tuple[GroupGraph, Budget, npt.NDArray[np.float64]],
+) -> None:
+    graph, budget, allocation = case
+    widths = budget.decode(graph, allocation)
+    assert (widths[graph.is_block] == (allocation[graph.is_block] > 0)).all()
+    achieved = budget.achieved(graph, widths)
+    assert all(achieved[quantity] <= kept for quantity, kept in budget.limits)
+    plan = Plan.from_widths(graph, widths)
+    assert graph.bypassed(plan.kept) == [
+        module for module, g in graph.blocks.items() if allocation[g] == 0
+    ]
+
+
+@settings(deadline=None, max_examples=40)
+@given(case=cases(WITH_BLOCKS), scale=st.floats(0.01, 100))
+def test_how_large_a_share_a_block_has_does_not_matter_unless_it_is_zero(
+    case: tuple[GroupGraph, Budget, npt.NDArray[np.float64]], scale: float
+) -> None:
+    graph, budget, allocation = case
+    scaled = np.where(graph.is_block, allocation * scale, allocation)
+    assert budget.decode(graph, scaled).tolist() == budget.decode(graph, allocation).tolist()
+
+
+@pytest.mark.parametrize("name", WITH_BLOCKS)
+def test_what_a_removed_block_saves_goes_to_the_others_and_channels_inside_stay_whole(
+    name: str,
+) -> None:
+    graph, budget = GRAPHS[name], Budget.parse("macs=0.4")
+    ones = np.ones(len(graph.groups))
+    whole = budget.decode(graph, ones)
+    for module, g in graph.blocks.items():
+        without = ones.copy()
+        without[g] = 0
+        widths = budget.decode(graph, without)
+        inside = [
+            i
+            for i, group in enumerate(graph.groups)
+            if all(member.startswith(f"{module}.") for member in group.members)
+        ]
+        assert (widths[inside] == graph.widths[inside]).all()
+        others = np.setdiff1d(np.flatnonzero(~graph.is_block), inside)
+        assert widths[others].sum() > whole[others].sum()
 
 
 @settings(deadline=None, max_examples=60)
@@ -115,7 +179,8 @@ def test_the_least_reachable_budget_keeps_the_floors_and_less_is_refused_with_th
     graph = GRAPHS[name]
     least = reachable(graph, "macs")
     allocation = np.ones(len(graph.groups))
-    assert Budget((("macs", least),)).decode(graph, allocation).tolist() == graph.floors.tolist()
+    widths = Budget((("macs", least),)).decode(graph, allocation)
+    assert widths.tolist() == narrowest(graph).tolist()
     too_low = Budget((("macs", least * 0.99),))
     stated = re.escape(f"macs can go from {least:.4f} to 1")
     with pytest.raises(BudgetError, match=stated):
@@ -155,7 +220,7 @@ def test_an_allocation_that_is_not_positive_or_too_short_is_refused(
 
 def test_a_model_without_groups_is_refused_with_the_reasons() -> None:
     bare = GRAPHS["grouped"].model_copy(update={"groups": ()})
-    with pytest.raises(BudgetError, match="nothing in this model can be pruned .*grouped"):
+    with pytest.raises(BudgetError, match="nothing in this model can be pruned .*classifier"):
         Budget.parse("macs=0.5").check_reachable(bare)
 
 

@@ -34,6 +34,19 @@ def test_a_meter_really_runs_both_models_on_whole_batches() -> None:
         assert sum(called == name for called, _ in log) >= SETTINGS.rounds
 
 
+def test_every_tensor_of_the_inputs_is_brought_to_the_timed_batch_size() -> None:
+    log: list[tuple[str, tuple[int, ...]]] = []
+
+    class Pair(Counter):
+        def forward(self, x: Tensor, flags: Tensor) -> tuple[Tensor, Tensor]:
+            assert len(flags) == len(x)
+            return super().forward(x), flags
+
+    example = {"flags": torch.zeros(2, dtype=torch.bool), "x": torch.zeros(2, 1, 8, 8)}
+    assert LatencyMeter(Pair("dense", log), example, SETTINGS).kept(Pair("small", log)) > 0
+    assert {shape for _, shape in log} == {(5, 1, 8, 8)}
+
+
 def test_rounds_are_interleaved() -> None:
     log: list[tuple[str, tuple[int, ...]]] = []
     models = {name: Counter(name, log) for name in ("one", "two")}

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from rlprune.data import DataSplits, Split, carve
-from rlprune.data.splits import ImageDataset, dataset_targets
+from rlprune.data.splits import ImageDataset, dataset_classes
 from rlprune.errors import DataError
 
 
@@ -63,7 +63,7 @@ def test_search_and_validation_have_their_sizes_capped() -> None:
 
 def test_every_split_and_every_prefix_holds_the_classes_in_proportion() -> None:
     data = numbered(4000, 7)
-    share = np.bincount(dataset_targets(data)) / 4000
+    share = np.bincount(dataset_classes(data)) / 4000
     for split in roles(carve("numbers", data, numbered(5, 7))):
         for limit in (100, None):
             _, targets = split.tensors(limit)

@@ -56,8 +56,9 @@ def random_actions(problem: Problem, seed: int, bound: float = 1.0) -> list[floa
     return rng.uniform(-bound, bound, len(problem.graph.groups)).tolist()
 
 
-def test_gymnasiums_checker_passes(plain: Problem) -> None:
-    check_env(make(plain))
+@pytest.mark.parametrize("name", ["plain_cnn", "resnet20"])
+def test_gymnasiums_checker_passes(name: str, problem_of: GetProblem) -> None:
+    check_env(make(problem_of(name)))
 
 
 def test_stable_baselines_checker_passes(plain: Problem) -> None:
@@ -89,15 +90,58 @@ def test_zero_actions_are_the_heuristic(name: str, budget: str, problem_of: GetP
 
 @pytest.mark.parametrize("name", ["plain_cnn", "mobilenetv2", "densenet"])
 @pytest.mark.parametrize("shift", [-0.4, 0.3, 0.5])
-def test_a_common_shift_of_all_actions_changes_nothing(
+def test_a_common_shift_of_the_actions_of_all_channels_changes_nothing(
     name: str, shift: float, problem_of: GetProblem
 ) -> None:
     problem = problem_of(name)
-    actions = random_actions(problem, 1, bound=0.5)
-    _, rewards, info = play(make(problem), actions)
-    _, shifted_rewards, shifted = play(make(problem), [a + shift for a in actions])
+    actions = np.array(random_actions(problem, 1, bound=0.5))
+    _, rewards, info = play(make(problem), actions.tolist())
+    moved = np.where(problem.graph.is_block, actions, actions + shift)
+    _, shifted_rewards, shifted = play(make(problem), moved.tolist())
     assert info["plan"] == shifted["plan"]
     assert rewards == shifted_rewards
+
+
+def on_blocks(problem: Problem, actions: dict[str, float]) -> list[float]:
+    """Zero actions but for some blocks."""
+    chosen = {problem.graph.blocks[module]: action for module, action in actions.items()}
+    return [chosen.get(g, 0.0) for g in range(len(problem.graph.groups))]
+
+
+@pytest.mark.parametrize("name", ["resnet20", "mobilenetv2"])
+def test_an_action_below_the_threshold_removes_a_block_and_the_budget_goes_to_the_others(
+    name: str, problem_of: GetProblem
+) -> None:
+    problem = problem_of(name)
+    graph = problem.graph
+    first, *_, last = graph.blocks
+    actions = on_blocks(problem, {first: -0.31, last: -1.0})
+    _, _, info = play(make(problem), actions)
+    plan = info["plan"]
+    assert graph.bypassed(plan.kept) == [first, last]
+    assert info["groups"][graph.names[graph.blocks[first]]] == 0
+    assert problem.budget.usage(graph, plan.widths) <= 1
+    assert info["measurement"].macs == graph.macs(plan) <= graph.macs() / 2
+    heuristic = problem.reference.plan.widths
+    assert plan.widths[~graph.is_block].sum() > heuristic[~graph.is_block].sum()
+
+
+@pytest.mark.parametrize("action", [-0.29, 0.0, 0.7, 1.0])
+def test_other_actions_leave_a_block_as_it_is(action: float, problem_of: GetProblem) -> None:
+    problem = problem_of("resnet20")
+    actions = on_blocks(problem, dict.fromkeys(problem.graph.blocks, action))
+    _, rewards, info = play(make(problem), actions)
+    assert info["plan"] == problem.reference.plan
+    assert rewards[-1] == 0
+
+
+def test_a_network_that_lost_all_its_blocks_is_still_paid_for(problem_of: GetProblem) -> None:
+    problem = problem_of("resnet20", "macs=0.3")
+    actions = on_blocks(problem, dict.fromkeys(problem.graph.blocks, -1.0))
+    _, rewards, info = play(make(problem), actions)
+    assert problem.graph.bypassed(info["plan"].kept) == list(problem.graph.blocks)
+    assert math.isfinite(rewards[-1])
+    assert info["measurement"] == problem.evaluate(info["plan"])
 
 
 def test_an_action_moves_channels_towards_its_group(plain: Problem) -> None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from rlprune.allocate.sensitivity import Sensitivity
+from rlprune.data.splits import DataSplits
 from rlprune.envs import BUDGET_FEATURES, GROUP_FEATURES, OBSERVATION, STEP_FEATURES, Walk
+from rlprune.envs.layers import layers_of
 from rlprune.envs.observation import BOUND, budget_features, group_features
+from rlprune.graph.trace import trace
 from rlprune.models.registry import BUILTIN_NAMES
 from rlprune.problem import Problem
+from tests import nets
 from tests.conftest import GetProblem
+from tests.transformer import transformer
 
 G = [feature.name for feature in GROUP_FEATURES]
 
@@ -74,6 +84,80 @@ def test_roles_tell_the_networks_structures_apart(problem_of: GetProblem) -> Non
     assert residual[problem_of("resnet20").graph.names[0]] > 0
     assert min(residual.values()) == 0
     assert max(column(problem_of("densenet"), "consumers").values()) > 2
+
+
+@pytest.fixture(scope="module")
+def attention(digits: DataSplits) -> Problem:
+    return Problem.build(transformer(), digits, "macs=0.5", measure_latency=False)
+
+
+def test_blocks_are_seen_for_what_they_are(problem_of: GetProblem) -> None:
+    problem = problem_of("resnet20")
+    graph = problem.graph
+    assert list(column(problem, "block").values()) == graph.is_block.astype(float).tolist()
+    for name, expected in (("convolution", 1), ("linear", 0), ("normalised", 1), ("producers", 1)):
+        found = column(problem, name)
+        assert {found[graph.names[g]] for g in graph.blocks.values()} == {expected}
+    for module, g in graph.blocks.items():
+        assert column(problem, "macs_share")[graph.names[g]] == pytest.approx(
+            column(problem, "macs_share")[f"{module}.conv1"]
+        )
+    ranks = np.array(list(column(problem, "sensitivity_rank").values()))
+    for kind in (graph.is_block, ~graph.is_block):
+        assert sorted(ranks[kind].tolist()) == pytest.approx(np.linspace(0, 1, kind.sum()).tolist())
+
+
+@pytest.mark.parametrize("name", [name for name in BUILTIN_NAMES if name != "resnet56"])
+def test_depth_is_the_place_of_the_first_operation_in_forward_order(
+    name: str, problem_of: GetProblem
+) -> None:
+    problem = problem_of(name)
+    graph, depth = problem.graph, column(problem_of(name), "depth")
+    channels = [depth[g] for g, block in zip(graph.names, graph.is_block, strict=True) if not block]
+    assert channels == sorted(channels)
+    assert channels[0] == 0
+    assert channels[-1] < 1  # the output comes after
+    for module, g in graph.blocks.items():
+        inside = [depth[n] for n in graph.names if n.startswith(f"{module}.")]
+        assert all(depth[graph.names[g]] <= place for place in inside)
+    in_order = [depth[graph.names[g]] for g in graph.blocks.values()]
+    assert in_order == sorted(in_order)
+
+
+def test_heads_are_counted_as_units_and_read_like_linear_layers(attention: Problem) -> None:
+    names = ("blocks.0.qkv", "blocks.1.qkv")
+    for feature, expected in (("linear", 1.0), ("block", 0.0), ("floor", 1 / 4)):
+        assert {column(attention, feature)[name] for name in names} == {expected}
+    lowest = column(attention, "lowest_quarter")
+    assert all(0 < lowest[name] <= 1 / 4 for name in names)  # one head in four
+    blocks = ("blocks.0 (block)", "blocks.1 (block)")
+    assert {column(attention, "linear")[name] for name in blocks} == {1.0}
+    assert {column(attention, "normalised")[name] for name in blocks} == {1.0}
+    assert {column(attention, "producers")[name] for name in blocks} == {2.0}
+
+
+def test_layers_are_read_by_what_they_do_and_not_by_the_place_of_a_dimension() -> None:
+    graph = trace(nets.build("transposed"), nets.images(2))
+    down, up = layers_of(graph)
+    assert (down.producers, down.consumers, down.convolutions) == (1, 1, 1.0)
+    assert (up.producers, up.consumers, up.depthwise) == (1, 1, True)
+    assert down.log_positions == 4  # 4 x 4 of both layers
+    ghost = layers_of(trace(nets.build("ghost"), nets.images(2)))[0]
+    assert (ghost.producers, ghost.consumers, ghost.depthwise) == (2, 2, True)
+
+
+@given(scores=st.lists(st.floats(0, 1e30), min_size=19, max_size=19))
+def test_features_are_finite_however_bad_a_block_is(
+    scores: list[float], problem_of: GetProblem
+) -> None:
+    problem = copy.copy(problem_of("resnet20"))
+    is_block = problem.graph.is_block
+    problem.__dict__["sensitivity"] = Sensitivity(np.array(scores), is_block)
+    problem.__dict__["reference"] = problem_of("resnet20").reference
+    features = group_features(problem)
+    assert np.isfinite(features).all()
+    assert (np.abs(features) <= BOUND).all()
+    assert np.isfinite(budget_features(problem)).all()
 
 
 def test_widths_and_shares_are_those_of_the_graph(plain: Problem) -> None:

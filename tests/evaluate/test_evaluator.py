@@ -14,10 +14,11 @@ from torch.utils.data import TensorDataset
 from rlprune.agents import RandomSearchAgent
 from rlprune.data.splits import DataSplits, Split
 from rlprune.errors import SplitError
-from rlprune.evaluate.evaluator import Evaluator, Ledger
+from rlprune.evaluate.evaluator import EVALUATION_BATCH, Evaluator, Ledger, forward
 from rlprune.models.registry import BUILTIN_NAMES, LoadedModel
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
+from tests import nets
 from tests.conftest import GetProblem
 from tests.oracles import assert_same_tensors, counted_macs, counted_params, outputs, random_plan
 
@@ -64,12 +65,12 @@ def test_a_measurement_is_what_the_repaired_model_does_on_the_search_images(plai
     plan = random_plan(plain.graph, 4)
     measured, evaluator = plain.evaluate(plan), plain.evaluator
     small = evaluator.repaired(plan)
-    ours, dense = (outputs(m, evaluator.images) for m in (small, evaluator.model))
+    ours, dense = (outputs(m, evaluator.inputs) for m in (small, evaluator.model))
     p, q = dense.double().softmax(1), ours.double().softmax(1)
     assert measured.score == pytest.approx(float((p * (p / q).log()).sum(1).mean()), rel=1e-3)
     images, targets = plain.data.search.tensors()
     accuracy = {round(float((outputs(small, images).argmax(1) == targets).float().mean()), 6)}
-    assert len(evaluator.images) == len(images)  # all 215 of digits: the order does not matter
+    assert len(evaluator.inputs) == len(images)  # all 215 of digits: the order does not matter
     assert round(measured.quality, 6) in accuracy
     assert (measured.macs, measured.params) == (
         counted_macs(small, plain.data.input_shape),
@@ -123,20 +124,29 @@ def test_the_seed_chooses_the_search_images(digits: DataSplits, plain: Problem) 
         problem = Problem.build(
             plain.evaluator.model, digits, search_images=32, seed=seed, measure_latency=False
         )
-        return problem.evaluator.images
+        return problem.evaluator.inputs
 
     assert images(0).shape == (32, 1, 8, 8)
     assert torch.equal(images(0), images(0))
     assert not torch.equal(images(0), images(1))
 
 
+def test_keyword_inputs_and_named_outputs_run_in_batches_like_any_other() -> None:
+    network, count = nets.build("gated"), EVALUATION_BATCH + 3
+    inputs = {"scale": torch.full((count, 1), 2.0), "image": nets.images(count)}
+    found = forward(nets.Keywords(network), inputs)
+    assert torch.equal(found, 2 * forward(network, inputs["image"]))
+    assert len(found) == count
+
+
 # Splits
 
 
-def poisoned(split: Split) -> Split:
-    images, targets = split.tensors()
-    dataset = TensorDataset(torch.full_like(images, float("nan")), torch.zeros_like(targets))
-    return Split(split.role, dataset)  # type: ignore[arg-type]
+def poisoned(split: Split, spared: int = 0) -> Split:
+    """Replace all images but the first few."""
+    images, targets = (tensor.clone() for tensor in split.tensors())
+    images[spared:], targets[spared:] = float("nan"), 0
+    return Split(split.role, TensorDataset(images, targets))  # type: ignore[arg-type]
 
 
 def test_a_search_never_looks_at_train_validation_or_test_data(
@@ -164,7 +174,7 @@ def test_a_search_never_looks_at_train_validation_or_test_data(
 def test_the_search_split_does_matter(
     digits: DataSplits, loaded: Callable[[str], LoadedModel]
 ) -> None:
-    bad = dataclasses.replace(digits, search=poisoned(digits.search))
+    bad = dataclasses.replace(digits, search=poisoned(digits.search, spared=2))  # for the trace
     problem = Problem.build(loaded("plain_cnn"), bad, "macs=0.4", measure_latency=False)
     assert problem.evaluate(Plan.uniform(problem.graph, 0.5)).score == float("inf")
 

@@ -56,6 +56,13 @@ def test_a_last_batch_of_one_image_is_skipped() -> None:
     assert_same_tensors(whole, rest)
 
 
+def test_keyword_inputs_give_the_same_statistics() -> None:
+    plain, keywords = nets.build("flattened"), nets.Keywords(nets.build("flattened"))
+    recalibrate(plain, nets.images(9), batch_size=4)
+    recalibrate(keywords, {"image": nets.images(9), "scale": torch.ones(9, 1)}, batch_size=4)
+    assert_same_tensors(plain, keywords.network)
+
+
 @pytest.mark.parametrize("name", ["gated", "shared"])
 def test_a_model_without_batchnorm_is_left_as_it_is(name: str) -> None:
     network = nets.build(name)

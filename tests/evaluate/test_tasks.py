@@ -10,6 +10,8 @@ import torch
 from rlprune.errors import ModelError
 from rlprune.evaluate.tasks import Classification, Reconstruction, infer_task
 
+CLASSES = torch.arange(4)
+
 
 def test_divergence_is_kl_from_dense_to_pruned_in_nats_averaged_over_images() -> None:
     dense = torch.tensor([[0.5, 0.5], [0.75, 0.25]]).log()
@@ -35,12 +37,12 @@ def test_psnr_is_that_of_the_textbook() -> None:
     inputs = torch.tensor([[0.0, 1.0, 2.0, 2.0]])
     outputs = inputs + 0.2
     # peak 2, mean squared error 0.04: 10 log10(4 / 0.04) = 20 dB
-    assert Reconstruction().quality(outputs, inputs, inputs) == pytest.approx(20.0, abs=1e-4)
+    assert Reconstruction().quality(outputs, inputs, CLASSES) == pytest.approx(20.0, abs=1e-4)
 
 
 def test_a_perfect_reconstruction_has_a_finite_psnr() -> None:
     inputs = torch.tensor([[0.0, 1.0]])
-    assert Reconstruction().quality(inputs, inputs, inputs) == pytest.approx(120.0)
+    assert Reconstruction().quality(inputs, inputs, CLASSES) == pytest.approx(120.0)
 
 
 def test_distillation_softens_at_temperature_two() -> None:
@@ -55,22 +57,48 @@ def test_losses_are_cross_entropy_and_squared_error() -> None:
     assert float(Classification().loss(logits, logits, torch.tensor([0, 3]))) == pytest.approx(
         math.log(4)
     )
-    assert float(Reconstruction().loss(logits + 3, logits, logits)) == pytest.approx(9.0)
+    assert float(Reconstruction().loss(logits + 3, logits, CLASSES)) == pytest.approx(9.0)
 
 
 def test_the_task_is_told_from_the_shapes() -> None:
     images = torch.zeros(4, 1, 8, 8)
-    assert infer_task(torch.zeros(4, 10), images, 10).name == "classification"
-    assert infer_task(torch.zeros(4, 1000), images, 10).name == "classification"
-    assert infer_task(images, images, 10).name == "reconstruction"
+    assert infer_task(torch.zeros(4, 10), images, CLASSES, 10).name == "classification"
+    assert infer_task(torch.zeros(4, 1000), images, CLASSES, 10).name == "classification"
+    assert infer_task(images, images, CLASSES, 10).name == "reconstruction"
+
+
+def test_several_inputs_are_no_obstacle() -> None:
+    tokens, images = torch.zeros(4, 10, dtype=torch.int64), torch.zeros(4, 1, 8, 8)
+    pair = {"tokens": tokens, "images": images}
+    assert infer_task(torch.zeros(4, 10), pair, CLASSES, 10).name == "classification"
+    assert infer_task(torch.zeros(4, 10), pair, CLASSES, 3).name == "classification"
+    assert infer_task(images, (images, tokens), CLASSES, 10).name == "reconstruction"
+
+
+def test_logits_are_logits_even_where_the_inputs_have_as_many_features() -> None:
+    features = torch.zeros(4, 10)
+    assert infer_task(torch.zeros(4, 10), features, CLASSES, 10).name == "classification"
+    assert infer_task(torch.zeros(4, 10), features, CLASSES, 3).name == "reconstruction"
+
+
+def test_targets_that_are_tensors_are_rebuilt() -> None:
+    noisy, clean = torch.zeros(4, 1, 8, 8), torch.rand(4, 1, 8, 8)
+    task = infer_task(torch.zeros(4, 1, 8, 8), {"noisy": noisy}, clean, 1)
+    assert task.name == "reconstruction"
+    assert float(task.loss(clean, {"noisy": noisy}, clean)) == 0
+    assert task.quality(clean, {"noisy": noisy}, clean) > 100
+    assert task.quality(noisy, {"noisy": noisy}, clean) < 20
+    with pytest.raises(ModelError, match=r"shape \(4, 10\) for targets \(4, 1, 8, 8\)"):
+        infer_task(torch.zeros(4, 10), noisy, clean, 1)
+
+
+@pytest.mark.parametrize("value", [float("inf"), 1e30])
+def test_a_reconstruction_that_diverged_has_a_finite_psnr(value: float) -> None:
+    inputs = torch.tensor([[0.0, 1.0]])
+    assert Reconstruction().quality(inputs + value, inputs, CLASSES) == pytest.approx(-120.0)
 
 
 @pytest.mark.parametrize("shape", [(4, 9), (4, 10, 1), (3, 10), (4,), (4, 1, 4, 4)])
 def test_outputs_that_are_neither_are_refused_with_both_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(ModelError, match=r"expected logits \(4, 10\) or a reconstruction"):
-        infer_task(torch.zeros(shape), torch.zeros(4, 1, 8, 8), 10)
-
-
-def test_outputs_that_are_no_tensor_are_refused() -> None:
-    with pytest.raises(ModelError, match="returns tuple"):
-        infer_task((torch.zeros(4, 10),), torch.zeros(4, 1, 8, 8), 10)  # type: ignore[arg-type]
+        infer_task(torch.zeros(shape), torch.zeros(4, 1, 8, 8), CLASSES, 10)

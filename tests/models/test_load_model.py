@@ -172,9 +172,13 @@ def nothing():
 def broken():
     raise KeyError("no checkpoint")
 
+class Silent(nn.Module):
+    def forward(self, x):
+        return {"tokens": x.long()}
+
 class Pair(nn.Module):
     def forward(self, x):
-        return x, x
+        return x.flatten(1)[:, :10], x
 """
 
 
@@ -198,6 +202,10 @@ def test_a_factory_in_a_file_returns_a_trained_model_itself(
     assert torch.equal(filled(torch.randn(1, 1, 8, 8)), torch.ones(1, 10))
 
 
+def test_a_model_may_return_more_than_its_logits(user_file: Path, digits: DataSplits) -> None:
+    assert load_model(f"{user_file}:Pair", digits).name == f"{user_file}:Pair"
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -205,7 +213,7 @@ def test_a_factory_in_a_file_returns_a_trained_model_itself(
         ("broken", "failed with KeyError: 'no checkpoint'"),
         ("large", "does not fit digits-8: a forward pass failed with RuntimeError: mat1 and mat2"),
         ("narrow", "has 2 outputs and digits-8 10 classes"),
-        ("Pair", "returned tuple; return one tensor from forward"),
+        ("Silent", "returns dict with no floating-point tensor in it; return a tensor"),
         ("mak", "did you mean 'make'"),
     ],
 )

@@ -28,10 +28,18 @@ def pins(lines: list[str]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def declared(root: Path) -> list[Requirement]:
-    """The requirements of `.[dev]` in pyproject.toml."""
+    """The requirements of `.[dev]` in pyproject.toml, with those of the extras that it names."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    texts = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    return [Requirement(text) for text in texts]
+    extras: dict[str, list[str]] = project["optional-dependencies"]
+    pending = [Requirement(text) for text in (*project["dependencies"], *extras["dev"])]
+    found: list[Requirement] = []
+    while pending:
+        needed = pending.pop()
+        if needed.name == project["name"]:
+            pending += [Requirement(text) for extra in needed.extras for text in extras[extra]]
+        else:
+            found.append(needed)
+    return found
 
 
 def installed_closure(requirements: list[Requirement]) -> set[str]:

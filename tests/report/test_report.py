@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
+from rlprune.config import ReviewSettings
 from rlprune.errors import RunError
 from rlprune.report.card import model_card
 from rlprune.report.page import report_page
+from rlprune.report.picture import result_figure
 from rlprune.report.result import (
     BudgetRecord,
     Device,
@@ -21,8 +25,8 @@ from rlprune.report.result import (
     TrainingRecord,
     read_result,
 )
-from rlprune.report.run_folder import check_free, next_free
-from rlprune.report.terminal import rows_of, warnings_of
+from rlprune.report.run_folder import check_free, next_free, write_header
+from rlprune.report.terminal import groups_table, rows_of, warnings_of
 
 SEARCH = Search(
     method="ppo",
@@ -84,6 +88,51 @@ def test_the_table_relates_every_network_to_the_dense_one() -> None:
     assert dense[0] == "dense"
     assert "400 (40.0%)" in pruned
     assert "0.50 ms (50%)" in pruned
+
+
+GROUPS = (
+    GroupRecord(name="conv", width=8, kept=3),
+    GroupRecord(name="qkv", width=96, kept=48, kind="heads", step=24),
+    GroupRecord(name="body.0.fc", width=48, kept=0),
+    GroupRecord(name="body.0 (block)", width=1, kept=0, kind="block"),
+    GroupRecord(name="body.1 (block)", width=1, kept=1, kind="block"),
+)
+
+
+def cells(table: Table) -> list[tuple[str, ...]]:
+    return [tuple(row) for row in zip(*(column.cells for column in table.columns), strict=True)]
+
+
+def test_the_table_of_groups_counts_channels_heads_and_blocks() -> None:
+    assert cells(groups_table(result(groups=GROUPS))) == [
+        ("conv", "channels", "8", "3", "38%"),
+        ("qkv", "heads", "4", "2", "50%"),
+        ("body.0.fc", "channels", "48", "0", "gone with its block"),
+        ("body.0 (block)", "block", "1", "0", "removed"),
+        ("body.1 (block)", "block", "1", "1", "stays"),
+    ]
+
+
+def test_picture_page_and_card_say_which_blocks_went() -> None:
+    with_blocks = result(groups=GROUPS)
+    kept = result_figure(with_blocks).axes[1]
+    assert "1 of 2 blocks kept" in kept.get_title()
+    assert [label.get_text() for label in kept.get_yticklabels()] == ["conv", "qkv", "body.0.fc"]
+    assert "blocks" not in result_figure(result()).axes[1].get_title()
+    assert report_page([with_blocks]).count("data:image/png;base64,") == 1
+    assert "Removed as a whole: body.0 (block)." in model_card(with_blocks, loads_alone=True)
+    assert "as a whole" not in model_card(result(), loads_alone=True)
+
+
+def test_results_from_before_blocks_can_still_be_read() -> None:
+    assert GroupRecord.model_validate({"name": "conv", "width": 8, "kept": 3}).units == (8, 3)
+
+
+def test_the_libraries_of_a_run_are_those_that_it_needs(tmp_path: Path) -> None:
+    write_header(tmp_path / "run", ReviewSettings(runs=(tmp_path,)), ["review"])
+    versions = json.loads((tmp_path / "run" / "versions.json").read_text())
+    assert {"python", "rlprune", "torch", "gymnasium", "stable-baselines3"} <= versions.keys()
+    assert "torch-pruning" not in versions
 
 
 def test_a_network_that_is_not_faster_is_reported_loudly() -> None:

@@ -23,6 +23,7 @@ from rlprune.surgery.storage import save_pruned
 from tests import nets
 from tests.oracles import (
     assert_same_tensors,
+    channels_only,
     counted_macs,
     counted_params,
     masked,
@@ -33,6 +34,8 @@ from tests.oracles import (
 
 NAMES = (*BUILTIN_NAMES, *nets.PRUNABLE)
 PLANS = ("uniform", "random-1", "random-2")
+ONLY_OURS = ("grouped", "normalised", "tied")
+"""torch-pruning keeps the number of groups, so that other channels are grouped, and unties weights."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,12 @@ def test_pruning_really_shrinks_the_tensors(subject: Subject, plan: Plan) -> Non
     assert (plan.widths < subject.graph.widths).any()
     small = plan.apply(subject.dense)
     assert counted_params(small) < counted_params(subject.dense)
+    gone = subject.graph.bypassed(plan.kept)
+    for name in gone:
+        assert isinstance(small.get_submodule(name), nn.Identity)
     for group in subject.graph.groups:
+        if group.kind == "block" or group.name.startswith(tuple(f"{name}." for name in gone)):
+            continue
         module, dense = small.get_submodule(group.name), subject.dense.get_submodule(group.name)
         dim = 1 if isinstance(module, nn.ConvTranspose2d) else 0
         # A layer may hold several channels of each root channel, or one of several (Ghost).
@@ -106,8 +114,17 @@ def test_layers_report_the_sizes_of_their_tensors(subject: Subject, plan: Plan) 
         if isinstance(module, nn.Conv2d):
             inputs = module.in_channels // module.groups
             assert module.weight.shape[:2] == (module.out_channels, inputs)
-            was_depthwise = dense[name].groups == dense[name].in_channels > 1
-            assert module.groups == (module.in_channels if was_depthwise else dense[name].groups)
+            was = dense[name]
+            if was.groups == 1:
+                assert module.groups == 1
+            else:  # whole groups go
+                assert module.in_channels // module.groups == was.in_channels // was.groups
+                assert module.out_channels // module.groups == was.out_channels // was.groups
+        if isinstance(module, nn.GroupNorm):
+            was = dense[name]
+            assert module.weight.shape == (module.num_channels,)
+            per_group = was.num_channels // was.num_groups
+            assert module.num_channels // module.num_groups == per_group
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             assert module.running_mean.shape == module.weight.shape == (module.num_features,)
 
@@ -121,7 +138,13 @@ def test_pruned_output_is_that_of_the_dense_network_blind_to_the_removed_channel
     assert not torch.equal(small, outputs(subject.dense, subject.images))
 
 
-def test_replay_removes_what_torch_pruning_removes(subject: Subject, plan: Plan) -> None:
+@pytest.mark.parametrize("kind", PLANS)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ONLY_OURS])
+def test_replay_removes_what_torch_pruning_removes(
+    name: str, kind: str, subject_of: GetSubject
+) -> None:
+    subject = subject_of(name)
+    plan = channels_only(subject.plan(kind))
     ours = plan.apply(subject.dense)
     theirs = pruned_by_torch_pruning(subject.dense, subject.images[:2], plan)
     assert_same_tensors(ours, theirs)
@@ -214,7 +237,7 @@ def test_a_saved_folder_holds_json_and_safetensors_only(
 ) -> None:
     folder = reloaded[0] / name
     assert sorted(p.name for p in folder.iterdir()) == ["model.safetensors", "plan.json"]
-    assert json.loads((folder / "plan.json").read_text())["version"] == 1
+    assert json.loads((folder / "plan.json").read_text())["version"] == 2
     tensors = (folder / "model.safetensors").read_bytes()
     header = json.loads(tensors[8 : 8 + int.from_bytes(tensors[:8], "little")])
     assert all({"dtype", "shape"} <= set(entry) for entry in header.values())

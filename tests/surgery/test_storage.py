@@ -149,7 +149,7 @@ def test_an_edited_plan_is_refused(saved: Path, change: object) -> None:
 
 
 def test_a_factory_of_another_architecture_is_refused_by_tensor_name(saved: Path) -> None:
-    with pytest.raises(PlanError, match="does not fit the architecture of the factory: tensor"):
+    with pytest.raises(PlanError, match="another network: '[a-z.]+_?[a-z]+' should have"):
         load_pruned(saved, nets.Gated)
 
 
@@ -157,7 +157,7 @@ def test_a_factory_of_other_widths_is_refused_by_tensor_name(tmp_path: Path) -> 
     network = nets.build("ghost")
     plan = Plan.uniform(trace(network, nets.images(2)), 0.5)
     plan.save(tmp_path / "model", plan.apply(network))
-    with pytest.raises(PlanError, match=r"made for another network: 'stem\.weight'"):
+    with pytest.raises(PlanError, match=r"another network: '[a-z_.]+' should have shape"):
         load_pruned(tmp_path / "model", lambda: nets.Ghost(half=16))
 
 
