@@ -6,11 +6,12 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import tyro
 from pydantic import Field
@@ -64,23 +65,21 @@ class Row:
 
 
 def spread(
-    case: str, metric: str, values: list[float], target: str = "", ok: bool | None = None
+    case: str,
+    metric: str,
+    values: Sequence[float],
+    target: str = "",
+    ok: bool | None = None,
+    centre: Callable[[Sequence[float]], float] = fmean,
 ) -> Row:
-    """Summarise repeated measurements by their mean, least and largest value."""
-    array = np.asarray(values, dtype=np.float64)
-    low, high = float(array.min()), float(array.max())
-    return Row(case, metric, float(array.mean()), low, high, len(values), target, ok)
+    """Summarise repeated measurements by their mean or another `centre`, least and largest."""
+    value, low, high = float(centre(values)), float(min(values)), float(max(values))
+    return Row(case, metric, value, low, high, len(values), target, ok)
 
 
 def publish(name: str, settings: BenchSettings, rows: list[Row], notes: str) -> None:
     """Write `benchmarks/NAME.json` and `benchmarks/NAME.md`, or where `--json` says."""
-    command = shlex.join(["python", f"scripts/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    document: dict[str, Any] = {
-        "command": command,
-        "commit": COMMIT,
-        "device": describe_device(torch.device("cpu")).model_dump(),
-        "rows": [asdict(row) for row in rows],
-    }
+    document = result(rows)
     text = json.dumps(document, indent=2)
     if settings.json_file == "-":
         print(text)
@@ -92,25 +91,44 @@ def publish(name: str, settings: BenchSettings, rows: list[Row], notes: str) -> 
     print(f"wrote {path}")
 
 
+def result(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return rows with what it takes to measure them again."""
+    return {
+        "command": shlex.join(["python", f"scripts/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "commit": COMMIT,
+        "device": describe_device(torch.device("cpu")).model_dump(),
+        "rows": [asdict(row) for row in rows],
+    }
+
+
 def _markdown(name: str, document: dict[str, Any], rows: list[Row], notes: str) -> str:
-    device = document["device"]
     lines = [
+        *heading(name, document, notes, f"{document['device']['threads']} threads"),
+        "| case | metric | mean | low | high | n | target | met |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        met = {True: "yes", False: "NO", None: ""}[row.ok]
+        lines.append(f"| {cells(row)} | {row.target} | {met} |")
+    return "\n".join(lines) + "\n"
+
+
+def heading(name: str, document: dict[str, Any], notes: str, threads: str) -> list[str]:
+    """Return the lines above a table: what was measured, how and where."""
+    device = document["device"]
+    return [
         f"# {name}",
         "",
         notes,
         "",
         f"- command: `{document['command']}`",
         f"- commit: {document['commit']}",
-        f"- device: {device['name']} ({device['type']}), {device['threads']} threads, "
-        f"torch {device['torch']}",
+        f"- device: {device['name']} ({device['type']}), {threads}, torch {device['torch']}",
         "",
-        "| case | metric | mean | low | high | n | target | met |",
-        "|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        met = {True: "yes", False: "NO", None: ""}[row.ok]
-        lines.append(
-            f"| {row.case} | {row.metric} | {row.value:.4g} | {row.low:.4g} | {row.high:.4g} "
-            f"| {row.n} | {row.target} | {met} |"
-        )
-    return "\n".join(lines) + "\n"
+
+
+def cells(row: Row) -> str:
+    """Return the cells of a row that every table has."""
+    values = f"{row.value:.4g} | {row.low:.4g} | {row.high:.4g}"
+    return f"{row.case} | {row.metric} | {values} | {row.n}"

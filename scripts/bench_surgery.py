@@ -1,10 +1,11 @@
 """Finding the groups of a network, and removing half of them, beside torch-pruning.
 
-ResNet-50 and DenseNet-121 with random weights; both libraries take turns on one thread. Finding is
-the graph with all groups: torch-pruning's build_dependency and get_all_groups, and here the
-recorded forward pass with its groups, without and with the check by pruning that `trace` ends with.
-Removing is, here, a plan that is applied to the traced network, and there what every new decision
-costs: a copy of the network and a pruner's step, with the graph that its constructor builds.
+ResNet-50 and DenseNet-121 with random weights; both libraries take turns on one thread and get the
+same example, one image. Finding is the graph with all groups: torch-pruning's build_dependency and
+get_all_groups, and here the recorded forward pass with its groups. The whole `trace`, which ends
+with a check by pruning that torch-pruning does not make, is timed for information. Removing is,
+here, a plan that is applied to the traced network, and there what every new decision costs: a copy
+of the network and a pruner's step, with the graph that its constructor builds.
 
     python scripts/bench_surgery.py
 """
@@ -15,12 +16,13 @@ import copy
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
 import torch_pruning as tp
 import tyro
-from bench import BenchSettings, Row, publish
+from bench import BenchSettings, Row, publish, spread
 from torch import Tensor, nn
 
 from rlprune.graph.compile import compile_graph
@@ -34,6 +36,8 @@ from rlprune.surgery.plan import Plan
 NETWORKS = ("torchvision:resnet50", "torchvision:densenet121")
 IMAGE_SIZE, CLASSES = 224, 1000
 MOST_FOR_COMPILING, LEAST_FOR_REPLAYING = 2.0, 10.0
+
+medians = partial(spread, centre=median)
 
 
 def build(spec: str) -> nn.Module:
@@ -90,43 +94,44 @@ def taking_turns(tasks: dict[str, Callable[[], object]], repeats: int) -> dict[s
 
 def measure(spec: str, repeats: int) -> list[Row]:
     """Time both libraries on one network."""
-    model, images = build(spec), torch.randn(2, 3, IMAGE_SIZE, IMAGE_SIZE)
+    model, images = build(spec), torch.randn(1, 3, IMAGE_SIZE, IMAGE_SIZE)
     graph = trace(model, images)
     plan = Plan.uniform(graph, kept=0.5)
     seconds = taking_turns(
         {
-            "torch-pruning, groups": lambda: found_by_torch_pruning(model, images[:1]),
+            "torch-pruning, groups": lambda: found_by_torch_pruning(model, images),
             "rlprune, groups": lambda: compiled(model, images),
             "rlprune, groups and check": lambda: trace(model, images),
-            "torch-pruning, halved": lambda: halved_by_torch_pruning(model, images[:1]),
+            "torch-pruning, halved": lambda: halved_by_torch_pruning(model, images),
             "rlprune, halved": lambda: plan.apply(model),
         },
         repeats,
     )
-    rows = [_row(f"{spec}: {name}", "seconds", values) for name, values in seconds.items()]
+    rows = [medians(f"{spec}: {name}", "seconds", values) for name, values in seconds.items()]
     compiling = _ratios(seconds["rlprune, groups"], seconds["torch-pruning, groups"])
     checking = _ratios(seconds["rlprune, groups and check"], seconds["torch-pruning, groups"])
     replaying = _ratios(seconds["torch-pruning, halved"], seconds["rlprune, halved"])
-    small, theirs = plan.apply(model), halved_by_torch_pruning(model, images[:1])
+    ours, theirs = plan.apply(model), halved_by_torch_pruning(model, images)
+    dense = _size(model)
     return [
         *rows,
-        _row(
+        medians(
             f"{spec}: groups, rlprune / torch-pruning",
             "ratio",
             compiling,
             f"at most {MOST_FOR_COMPILING:g}",
             median(compiling) <= MOST_FOR_COMPILING,
         ),
-        _row(f"{spec}: groups and check, rlprune / torch-pruning", "ratio", checking),
-        _row(
+        medians(f"{spec}: groups and check, rlprune / torch-pruning", "ratio", checking),
+        medians(
             f"{spec}: halved, torch-pruning / rlprune",
             "ratio",
             replaying,
             f"at least {LEAST_FOR_REPLAYING:g}",
             median(replaying) >= LEAST_FOR_REPLAYING,
         ),
-        _row(f"{spec}: rlprune, halved", "kept parameters", [_size(small) / _size(model)]),
-        _row(f"{spec}: torch-pruning, halved", "kept parameters", [_size(theirs) / _size(model)]),
+        medians(f"{spec}: rlprune, halved", "kept parameters", [_size(ours) / dense]),
+        medians(f"{spec}: torch-pruning, halved", "kept parameters", [_size(theirs) / dense]),
     ]
 
 
@@ -138,12 +143,6 @@ def _size(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _row(
-    case: str, metric: str, values: list[float], target: str = "", ok: bool | None = None
-) -> Row:
-    return Row(case, metric, median(values), min(values), max(values), len(values), target, ok)
-
-
 def main(settings: BenchSettings) -> None:
     """Measure on one thread."""
     warnings.simplefilter("ignore")  # torch-pruning uses what torch has deprecated
@@ -152,9 +151,9 @@ def main(settings: BenchSettings) -> None:
     networks = NETWORKS[:1] if settings.quick else NETWORKS
     rows = [row for spec in networks for row in measure(spec, 5 if settings.quick else 9)]
     notes = (
-        "Medians (in the column of means) over repeats in turn, with least and most; one thread. "
-        "224 x 224 images: two for rlprune, which asks for that, one for torch-pruning. Ratios are "
-        "taken within a repeat."
+        "Medians (in the column of means) over repeats in turn, with least and most; one thread, "
+        "one image of 224 x 224 for both libraries. Ratios are taken within a repeat. `groups and "
+        "check` is the whole of `rlprune.trace`: information, without a target."
     )
     publish("surgery", settings, rows, notes)
 

@@ -78,8 +78,15 @@ def masked(dense: nn.Module, plan: Plan) -> nn.Module:
     for name, group in zip(plan.graph.names, plan.graph.groups, strict=True):
         if group.kind == "block" and not plan.kept[name]:
             parent, _, child = group.members[0].rpartition(".")
-            setattr(network.get_submodule(parent), child, nn.Identity())
+            setattr(network.get_submodule(parent), child, _First())
     return network
+
+
+class _First(nn.Module):
+    """Returns its first argument."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return x
 
 
 def _stays(shape: Sequence[int], dims: Mapping[int, npt.NDArray[np.int64]]) -> Tensor:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
 from rich.console import Console
 from rich.table import Table
 
@@ -146,13 +147,27 @@ class Group(Frozen):
     """
 
     name: str
-    width: int
+    width: PositiveInt
     members: tuple[str, ...]
     kind: GroupKind = "channels"
-    step: int = 1
-    atoms: tuple[int, ...] = ()
+    step: PositiveInt = 1
+    atoms: tuple[NonNegativeInt, ...] = ()
     norms: tuple[float, ...] = ()
     statistic: str = ""
+
+    @model_validator(mode="after")
+    def _check_units(self) -> Self:
+        if self.kind == "block" and (self.width, len(self.members)) != (1, 1):
+            raise ValueError(f"block {self.name!r} needs width 1 and one module")
+        sizes = Counter(self.atoms)
+        whole = set(sizes) == set(range(self.width // self.step)) and set(sizes.values()) == {
+            self.step
+        }
+        if self.width % self.step or (self.step > 1 and not whole) or (sizes and not whole):
+            raise ValueError(f"group {self.name!r} does not consist of sets of {self.step}")
+        if self.norms and len(self.norms) != self.width:
+            raise ValueError(f"group {self.name!r} has {len(self.norms)} norms, not {self.width}")
+        return self
 
     @property
     def floor(self) -> int:
@@ -208,18 +223,27 @@ class GroupGraph(Frozen):
             if not 0 <= piece.dim < len(shape) or covered != shape[piece.dim]:
                 raise ValueError(f"{what} is not described as a whole")
             self._check_inside(piece.runs, what)
+        if len(set(self.names)) < len(self.groups):
+            raise ValueError("two groups have one name")
+        for operation in self.operations:
+            for size in operation.sizes:
+                if any(not 0 <= group < len(self.groups) for group in size.slopes):
+                    raise ValueError(f"the cost of {operation.module!r} names an unknown group")
         for attribute in self.attributes:
             self._check_inside(attribute.runs, f"attribute {attribute.name!r}")
         for one in self.resizes:
             for runs in one.sizes.values():
-                self._check_inside(runs, f"call {one.call!r} of {one.module!r}")
+                self._check_inside(runs, f"call {one.call!r} of {one.module!r}", least=0)
         return self
 
-    def _check_inside(self, runs: tuple[Run, ...], what: str) -> None:
+    def _check_inside(self, runs: tuple[Run, ...], what: str, least: int = 1) -> None:
+        if not runs:
+            raise ValueError(f"{what} follows nothing")
         for group, start, length in runs:
             known = ALWAYS_KEPT <= group < len(self.groups)
             width = self.groups[group].width if known and group != ALWAYS_KEPT else length
-            if not known or length < 1 or start < 0 or (group >= 0 and start + length > width):
+            outside = start < 0 or length < least or (group >= 0 and start + length > width)
+            if not known or outside:
                 name = repr(self.groups[group].name) if known else f"number {group}"
                 raise ValueError(f"{what} follows channels that group {name} does not have")
 

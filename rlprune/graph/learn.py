@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -35,11 +36,14 @@ class _Known:
         runs: by slot; the size is the number of positions that stay.
         batch: slots whose size grows with the batch.
         shape: of the result in the dense network, for reshapes.
+        uneven: it cuts channels into parts that do not shrink alike, so that a size that is right
+            in one pruned network is wrong in another.
     """
 
     runs: dict[int, tuple[Run, ...]]
     batch: set[int]
     shape: tuple[int, ...]
+    uneven: bool
 
 
 def with_sizes(
@@ -57,7 +61,7 @@ def with_sizes(
         units: of the recording.
         inputs: a small batch.
     """
-    known = _known_calls(model, recording, units, inputs)
+    known = _known_calls(model, graph, recording, units, inputs)
     resizes: dict[Key, Resize] = {}
     # a different share of every group, so that wrong sizes are not right by chance
     channels = [group for group in graph.groups if group.kind != "block"]
@@ -70,14 +74,15 @@ def with_sizes(
 
 
 def _known_calls(
-    model: nn.Module, recording: Recording, units: Units, inputs: Inputs
+    model: nn.Module, graph: GroupGraph, recording: Recording, units: Units, inputs: Inputs
 ) -> dict[Key, _Known]:
     """Return the calls in which a prunable group has a part."""
     known: dict[Key, _Known] = {}
     for one in recording.sized:
         runs = {slot: units.counted(where) for slot, where in one.counted.items()}
         if any(group != ALWAYS_KEPT for run in runs.values() for group, _, _ in run):
-            known.setdefault((one.module, one.call), _Known(runs, set(), one.shape))
+            uneven = not one.shape and len({_units_in(run, graph) for run in runs.values()}) > 1
+            known.setdefault((one.module, one.call), _Known(runs, set(), one.shape, uneven))
     if known:
         samples = batch_size(inputs)
         others = _shapes(model, repeated(inputs, 1 if samples > 1 else 2))
@@ -85,6 +90,18 @@ def _known_calls(
             pairs = zip(call_known.shape, others.get(key, ()), strict=False)
             call_known.batch.update(slot for slot, (a, b) in enumerate(pairs) if a != b)
     return known
+
+
+def _units_in(runs: Sequence[Run], graph: GroupGraph) -> tuple[tuple[tuple[int, int], int], ...]:
+    """How many positions follow each unit of each group."""
+    counts = Counter[tuple[int, int]]()
+    for group, start, length in runs:
+        if group == ALWAYS_KEPT:
+            counts[group, 0] += length
+        else:
+            atoms = graph.groups[group].atoms or range(graph.groups[group].width)
+            counts.update((group, atom) for atom in atoms[start : start + length])
+    return tuple(sorted(counts.items()))
 
 
 def _shapes(model: nn.Module, inputs: Inputs) -> dict[Key, tuple[int, ...]]:
@@ -132,9 +149,9 @@ class _Comparison:
         key = self.numbering.call()
         needed, asked = self._needed.get(key, {}), requested(func, args, kwargs)
         wrong = {slot for slot, size in needed.items() if asked.get(slot, size) != size}
-        if not wrong:
+        known = self._known.get(key)
+        if known is None or not (wrong or known.uneven):
             return func(*args, **kwargs)
-        known = self._known[key]
         wrong |= set(self._resizes[key].sizes) if key in self._resizes else set()
         if not reshapes(func):
             wrong = set(known.runs)

@@ -23,6 +23,8 @@ _Tree = TypeVar("_Tree")
 
 # Relative error allowed, well above rounding and well below what any real mistake makes.
 _ALLOWED = {torch.float64: 1e-6, torch.float32: 1e-4}
+# Another one than those that sizes were learned from.
+_PATTERN = 7
 
 
 class Verification:
@@ -79,7 +81,12 @@ class Verification:
         return tensors_in(call(small, self._cast(self._inputs)))
 
     def _reason(self, graph: GroupGraph, groups: Sequence[Group]) -> str:
-        kept = partly_kept(graph, groups, seed=0)
+        # with single units, a number that is divided by their number cannot be right by chance
+        exact = not any(group.statistic or group.kind == "block" for group in groups)
+        patterns = [partly_kept(graph, groups, _PATTERN, count) for count in (None, 1)[: 1 + exact]]
+        return next(filter(None, (self._mistake(graph, groups, kept) for kept in patterns)), "")
+
+    def _mistake(self, graph: GroupGraph, groups: Sequence[Group], kept: Kept) -> str:
         try:
             pruned = self._pruned(graph, kept)
         except FOREIGN_ERRORS as error:
@@ -117,14 +124,21 @@ def _parts(graph: GroupGraph) -> list[list[Group]]:
     return [part for part in parts if part]
 
 
-def partly_kept(graph: GroupGraph, groups: Sequence[Group], seed: int) -> Kept:
-    """Keep another random part of every given group, no given block, and all of the rest."""
+def partly_kept(
+    graph: GroupGraph, groups: Sequence[Group], seed: int, count: int | None = None
+) -> Kept:
+    """Keep another random part (or `count` units) of every given group, and all of the rest.
+
+    Given blocks are removed.
+    """
     rng = np.random.default_rng(seed)
     kept = {group.name: tuple(range(group.width)) for group in graph.groups}
     for group in groups:
         atoms = np.asarray(group.atoms or range(group.width))
         units = int(atoms.max()) + 1
-        chosen = rng.permutation(units)[: int(rng.integers(1, max(2, units)))]
+        least = min(2, units) if group.statistic else 1  # one channel has no spread
+        share = int(rng.integers(least, max(least + 1, units)))
+        chosen = rng.permutation(units)[: count or share]
         left = [] if group.kind == "block" else np.flatnonzero(np.isin(atoms, chosen)).tolist()
         kept[group.name] = tuple(left)
     return kept

@@ -90,7 +90,8 @@ class Plan:
             second: a plan for the network that this plan leaves.
 
         Raises:
-            PlanError: if `second` was made for a network of other widths.
+            PlanError: if `second` was made for a network of other widths, or removes something
+                that could not be removed alone before.
         """
         kept = {}
         for group in self.graph.groups:
@@ -105,9 +106,12 @@ class Plan:
                     f"{width} channels there, and {len(ours)} are left here"
                 )
             kept[group.name] = tuple(ours[c] for c in second.kept[group.name])
-        unknown = [name for name in second.kept if name not in kept]
-        if unknown:
-            raise UnknownNameError("group", unknown[0], self.graph.names)
+        for group in second.graph.groups:
+            if group.name not in kept and len(second.kept[group.name]) < group.width:
+                raise PlanError(
+                    f"the second plan removes channels of group {group.name!r}, which this "
+                    "network does not have; apply the plans one after the other"
+                )
         return Plan(kept, self.graph)
 
     def save(self, folder: str | Path, small: nn.Module) -> None:

@@ -137,7 +137,9 @@ def skeleton(model: nn.Module) -> nn.Module:
     are when such a module is trained.
     """
     shared = [*model.parameters(), *model.buffers()]
-    shared += tensors_in([list(vars(module).values()) for module in model.modules()])
+    for module in model.modules():
+        held = (v for n, v in vars(module).items() if not n.startswith("_"))
+        shared += tensors_in([v for v in held if isinstance(v, Tensor | dict | list | tuple)])
     copied = copy.deepcopy(model, memo={id(tensor): tensor for tensor in shared})
     modes = [(module, module.training) for module in copied.modules()]
     copied.train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from rlprune.calling import Inputs
 from rlprune.cost.analytic import Widths
 from rlprune.errors import PlanError
-from rlprune.graph.group_graph import ALWAYS_KEPT, GroupGraph
+from rlprune.graph.group_graph import ALWAYS_KEPT, GroupGraph, Slice
 from rlprune.graph.trace import trace
 from rlprune.surgery.plan import Plan
 from rlprune.surgery.replay import materialise
@@ -49,25 +50,52 @@ def restore(
 
 
 def _widths(graph: GroupGraph, tensors: Mapping[str, Tensor]) -> Widths:
+    """Solve for the widths: every dimension of a tensor is a sum over groups."""
     widths = graph.widths.copy()
     for module, group in graph.blocks.items():
         widths[group] = any(name.startswith(f"{module}.") for name in tensors)
-    for piece in graph.slices:
-        groups = {g for g, _, _ in piece.runs if g != ALWAYS_KEPT}
-        if len(groups) != 1 or piece.tensor not in tensors:
-            continue
-        group = groups.pop()
-        fixed = sum(length for g, _, length in piece.runs if g == ALWAYS_KEPT)
-        full = sum(length for _, _, length in piece.runs) - fixed
-        if piece.dim >= tensors[piece.tensor].ndim:
-            continue
-        left = tensors[piece.tensor].shape[piece.dim] - fixed
-        width, rest = divmod(left * graph.groups[group].width, full)
-        if rest or not 0 < width <= graph.groups[group].width or width % graph.groups[group].step:
-            raise PlanError(
-                f"the state dict is not one of this architecture, pruned: {piece.tensor!r} leaves "
-                f"{width} of {graph.groups[group].width} channels of group "
-                f"{graph.groups[group].name!r}, which go in steps of {graph.groups[group].step}"
-            )
-        widths[group] = width
+    unknown = {index for index, group in enumerate(graph.groups) if group.kind != "block"}
+    pieces = [p for p in graph.slices if p.tensor in tensors and p.dim < tensors[p.tensor].ndim]
+    solved = True
+    while solved:
+        solved = False
+        for piece in pieces:
+            lengths = Counter[int]()
+            for group, _, length in piece.runs:
+                lengths[group] += length
+            left = lengths.keys() & unknown
+            if len(left) == 1:
+                group = left.pop()
+                widths[group] = _width(graph, piece, lengths, widths, group, tensors[piece.tensor])
+                unknown.discard(group)
+                solved = True
+            elif len(lengths) == 1 and not left:
+                group = next(iter(lengths))  # what is known already must be possible here too
+                _width(graph, piece, lengths, widths, group, tensors[piece.tensor])
     return widths
+
+
+def _width(
+    graph: GroupGraph,
+    piece: Slice,
+    lengths: Mapping[int, int],
+    widths: Widths,
+    group: int,
+    tensor: Tensor,
+) -> int:
+    """Return the width of the only group of a dimension that is not known yet."""
+    left = tensor.shape[piece.dim]
+    for other, length in lengths.items():
+        if other == ALWAYS_KEPT:
+            left -= length
+        elif other != group:
+            left -= length * int(widths[other]) // graph.groups[other].width
+    whole = graph.groups[group]
+    width, rest = divmod(left * whole.width, lengths[group])
+    if rest or not 0 < width <= whole.width or width % whole.step:
+        raise PlanError(
+            f"the state dict is not one of this architecture, pruned: {piece.tensor!r} leaves "
+            f"{width} of {whole.width} channels of group {whole.name!r}, which go in steps of "
+            f"{whole.step}"
+        )
+    return width

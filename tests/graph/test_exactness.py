@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlprune.graph.trace import trace
 from tests.graph.movements import Moved, Step, networks
 from tests.oracles import assert_exact, counted_macs, counted_params, plans
+
 
 def zeroed(x: Tensor) -> Tensor:
     x = x.clone()
@@ -109,6 +110,7 @@ def test_what_mixes_channels_is_pruned_exactly_or_not_at_all(name: str) -> None:
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(network=networks())
+@example(network=(4, [("cat",), ("swap halves",), ("swap halves",)]))
 def test_a_random_chain_of_movements_is_pruned_exactly_or_not_at_all(
     network: tuple[int, list[Step]],
 ) -> None:

@@ -32,7 +32,10 @@ class ShuffleUnit(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.branch = nn.Sequential(
-            nn.Conv2d(6, 6, 1), nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.BatchNorm2d(6), nn.ReLU()
+            nn.Conv2d(6, 6, 1),
+            nn.Conv2d(6, 6, 3, padding=1, groups=6),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -377,9 +380,7 @@ CASES: dict[str, Case] = {
     "branches": _both(Branches),
     "prelu": _both(lambda: nn.PReLU(12)),
     "single prelu": _both(nn.PReLU),
-    "recurrent": _only_last(
-        Recurrent, "a recurrent layer (LSTM) keeps its channels: 'middle.rnn'"
-    ),
+    "recurrent": _only_last(Recurrent, "a recurrent layer (LSTM) keeps its channels: 'middle.rnn'"),
     "selective kernel": Case(
         SelectiveKernel, {"stem": 12, "middle.one": 12, "middle.squeeze": 5, "last": 6}
     ),

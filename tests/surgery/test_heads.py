@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from rlprune.graph.trace import trace
-from rlprune.surgery.plan import Plan
 from tests.oracles import assert_exact, outputs, plans, random_plan
 from tests.surgery.attention_nets import (
     FEATURES,

@@ -35,7 +35,7 @@ from tests.oracles import (
 NAMES = (*BUILTIN_NAMES, *nets.PRUNABLE)
 PLANS = ("uniform", "random-1", "random-2")
 ONLY_OURS = ("grouped", "normalised", "tied")
-"""torch-pruning keeps the number of groups, so that other channels are grouped, and unties weights."""
+"""torch-pruning keeps the number of groups, so other channels are grouped; it unties weights."""
 
 
 @dataclass(frozen=True)

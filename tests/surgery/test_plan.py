@@ -14,9 +14,7 @@ from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
 from tests import nets
 
-GRAPHS = {
-    name: trace(nets.build(name), nets.images(2)) for name in ("concat", "ghost", "gated")
-}
+GRAPHS = {name: trace(nets.build(name), nets.images(2)) for name in ("concat", "ghost", "gated")}
 
 
 @pytest.fixture

@@ -53,9 +53,7 @@ def subject_of(name: str) -> Subject:
             heads = {f"mixer.{a}": f"mixer.{group}" for a, group in found.heads.items()}
             left_out, inexact = {"embed": "residual width"}, found.inexact
     dense = nets.unlike_initial(dense).eval()
-    return Subject(
-        dense, trace(dense, inputs[:2]), inputs, units, left_out, heads, inexact
-    )
+    return Subject(dense, trace(dense, inputs[:2]), inputs, units, left_out, heads, inexact)
 
 
 @pytest.fixture(params=NAMES)
@@ -115,9 +113,11 @@ def test_attributes_count_what_stays(subject: Subject) -> None:
 @pytest.mark.parametrize("how", ["deepcopy", "pickle"])
 def test_a_copy_of_a_pruned_network_gives_the_same_bits(subject: Subject, how: str) -> None:
     small = random_plan(subject.graph, 2).apply(subject.dense)
-    again = copy.deepcopy(small) if how == "deepcopy" else pickle.loads(pickle.dumps(small))
+    again = copy.deepcopy(small) if how == "deepcopy" else pickle.loads(pickle.dumps(small))  # noqa: S301
     assert torch.equal(outputs(again, subject.inputs), outputs(small, subject.inputs))
-    assert [type(m).__name__ for m in again.modules()] == [type(m).__name__ for m in small.modules()]
+    assert [type(m).__name__ for m in again.modules()] == [
+        type(m).__name__ for m in small.modules()
+    ]
 
 
 def test_a_pruned_network_can_be_pruned_again(subject: Subject) -> None:
