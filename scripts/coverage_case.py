@@ -115,6 +115,7 @@ def _result(case: Case, name: str, check: Callable[[Case], str]) -> str:
 
 
 def last_lines(error: BaseException) -> list[str]:
-    """Return the end of the traceback of what caused an error."""
+    """Return the end of the traceback of what caused an error, without paths."""
     cause = error.__cause__ or error
-    return "".join(traceback.format_exception(cause)).splitlines()[-12:]
+    lines = "".join(traceback.format_exception(cause)).splitlines()
+    return [line for line in lines if not line.startswith("  File")][-12:]

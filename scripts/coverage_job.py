@@ -124,7 +124,8 @@ class Job:
         code = self.process.returncode
         if code:
             lines = (self.folder / "stderr").read_text().strip().splitlines()
-            merge(self.found, {"log": lines[-12:]})
+            log = [line for line in lines if not line.startswith("  File")]
+            merge(self.found, {"log": log[-12:]})
             died = f"signal {-code}" if code < 0 else (lines or ["no message"])[-1]
             self._stopped("crash", died)
 
