@@ -17,9 +17,9 @@ from rlprune.calling import Inputs, batch_size, call, tensors_in
 from rlprune.errors import FOREIGN_ERRORS, TraceError, first_line
 from rlprune.graph import rules as _registered  # noqa: F401 - fills RULES
 from rlprune.graph.blocks import Sums
-from rlprune.graph.labels import Along, Factors, Ties, varying
+from rlprune.graph.labels import Along, Factors, Ties
 from rlprune.graph.numbering import NamingCalls, Numbering
-from rlprune.graph.rules.call import RULES, UNLABELLED, Call, Product, unknown
+from rlprune.graph.rules.call import RULES, UNLABELLED, Call, Product, extent_of, unknown
 from rlprune.surgery.resized import counted_by_slot, requested, reshapes
 
 _READS_A_VALUE = ("_local_scalar_dense", "is_nonzero", "equal", "nonzero")
@@ -295,7 +295,5 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _along(self, tensor: Tensor, dim: int) -> Along | None:
-        for labels in self.factors(tensor):
-            if dim - tensor.ndim in varying(labels):
-                return Along(labels, dim - tensor.ndim)
-        return None
+        extent = extent_of(self.factors(tensor), dim - tensor.ndim, tensor.shape[dim])
+        return extent if isinstance(extent, Along) else None

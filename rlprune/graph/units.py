@@ -122,10 +122,8 @@ class Units:
         units, labels = self._of[along.labels.numpy()], along.labels
         if (units == units.take([0], axis=along.dim)).all():
             return None
-        for dim in range(-labels.ndim, 0):
-            if dim != along.dim:
-                labels = labels.narrow(dim, 0, 1)
-        return labels.reshape(-1)
+        others = [dim for dim in range(-labels.ndim, 0) if dim != along.dim]
+        return _first(labels, others).reshape(-1)
 
     @cached_property
     def _reasons(self) -> dict[int, str]:

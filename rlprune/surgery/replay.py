@@ -69,7 +69,6 @@ def install(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     stay as they are.
     """
     replaced: dict[nn.Parameter, nn.Parameter] = {}
-    changed: list[nn.Module] = []
     for prefix, module in model.named_modules():
         dot = f"{prefix}." if prefix else ""
         for name, parameter in list(module.named_parameters(recurse=False)):
@@ -80,8 +79,7 @@ def install(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         for name, _ in list(module.named_buffers(recurse=False)):
             if dot + name in tensors:
                 setattr(module, name, tensors[dot + name].detach())
-        changed.append(module)
-    for module in changed:  # after all tensors: some layers look at those of their children
+    for module in model.modules():  # after all tensors: some layers look at those of their children
         set_sizes(module)
 
 

@@ -34,7 +34,7 @@ def _batch_norm(call: Call) -> Sequence[Factors]:
     return [elementwise(call.ties, operands, "BatchNorm"), *[()] * (len(call.outputs) - 1)]
 
 
-@rule("native_layer_norm")
+@rule("native_layer_norm _fused_rms_norm rms_norm")
 def _layer_norm(call: Call) -> Sequence[Factors]:
     source, normalised = call.args[0], len(call.args[1])
     for labels in call.factors(0):
@@ -46,11 +46,6 @@ def _layer_norm(call: Call) -> Sequence[Factors]:
     ]
     factors = elementwise(call.ties, operands, "LayerNorm")
     return [tuple(aligned(f, source.ndim) for f in factors), *[()] * (len(call.outputs) - 1)]
-
-
-@rule("_fused_rms_norm rms_norm")
-def _rms_norm(call: Call) -> Sequence[Factors]:
-    return _layer_norm(call)
 
 
 @rule("native_group_norm")
