@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import tyro
 from pydantic import BaseModel, ConfigDict, Field
 from tyro.conf import Positional
 
 Quantity = Literal["macs", "params"]
 """What a budget may limit; 1 MAC = 2 FLOPs."""
+
+Runtime = Literal["eager", "compile", "onnxruntime"]
+"""What runs a network while it is timed."""
 
 ExportFormat = Literal["onnx", "torch-export"]
 """Files that a pruned model can be written as."""
@@ -30,6 +34,8 @@ class LatencySettings(Settings):
     """Interleaved rounds; the median over rounds is reported."""
     round_ms: float = Field(default=4.0, gt=0)
     """Least time, in milliseconds, that each model runs per round."""
+    runtime: Annotated[Runtime, tyro.conf.arg(prefix_name=False)] = "eager"
+    """What is timed: PyTorch as it is, torch.compile or ONNX Runtime (rlprune[export])."""
 
 
 class RewardSettings(Settings):
