@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -75,9 +77,11 @@ class Plan:
         return np.array([len(self.kept[name]) for name in self.graph.names], dtype=np.int64)
 
     @cached_property
-    def key(self) -> tuple[tuple[int, ...], ...]:
-        """Identity of the decision, for caches."""
-        return tuple(self.kept[name] for name in self.graph.names)
+    def key(self) -> bytes:
+        """Identity of the decision among those for one graph, for caches: 16 bytes."""
+        kept = [self.kept[name] for name in self.graph.names]
+        flat = [len(kept), *map(len, kept), *itertools.chain.from_iterable(kept)]
+        return hashlib.blake2b(np.array(flat, dtype=np.int64).tobytes(), digest_size=16).digest()
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Return a new, physically smaller model; the original is untouched."""

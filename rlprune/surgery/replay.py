@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rlprune.calling import tensors_in
 from rlprune.errors import PlanError
-from rlprune.graph.group_graph import GroupGraph, Resize
+from rlprune.graph.group_graph import GroupGraph
 from rlprune.surgery.resized import resize
 from rlprune.surgery.sizes import set_sizes
 
@@ -85,18 +85,23 @@ def install(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def adapt(model: nn.Module, graph: GroupGraph, kept: Kept) -> None:
     """Set what else a decision changes: attributes, sizes named in forwards, bypassed blocks."""
-    counts = graph.counts(kept, [attribute.runs for attribute in graph.attributes])
-    for attribute, count in zip(graph.attributes, counts, strict=True):
+    sizes = [runs for one in graph.resizes for runs in one.sizes.values()]
+    followed = [*(attribute.runs for attribute in graph.attributes), *sizes]
+    counts = iter(graph.counts(kept, followed) if followed else ())
+    for attribute in graph.attributes:
         module = _module(model, attribute.module)
         if not isinstance(getattr(module, attribute.name, None), int):
             raise PlanError(
                 f"the plan was made for another network: {attribute.module!r} has no integer "
                 f"attribute {attribute.name!r}"
             )
-        setattr(module, attribute.name, count)
+        setattr(module, attribute.name, next(counts))
     by_module: dict[str, dict[str, dict[int, int]]] = {}
     for one in graph.resizes:
-        by_module.setdefault(one.module, {})[one.call] = _sizes(one, graph, kept)
+        found = {slot: next(counts) for slot in one.sizes}
+        if one.open_slot is not None:
+            found[one.open_slot] = -1
+        by_module.setdefault(one.module, {})[one.call] = found
     for name, calls in by_module.items():
         resize(_module(model, name), calls)
     for name in graph.bypassed(kept):
@@ -123,12 +128,6 @@ def check_shapes(tensors: Mapping[str, Tensor], graph: GroupGraph) -> None:
                 f"the plan was made for another network: {name!r} should have shape "
                 f"{info.shape}, found {found or 'no such tensor'}"
             )
-
-
-def _sizes(one: Resize, graph: GroupGraph, kept: Kept) -> dict[int, int]:
-    counts = graph.counts(kept, list(one.sizes.values()))
-    sizes = dict(zip(one.sizes, counts, strict=True))
-    return {slot: -1 if slot == one.open_slot else size for slot, size in sizes.items()}
 
 
 def skeleton(model: nn.Module) -> nn.Module:
