@@ -57,6 +57,10 @@ class RunError(RLPruneError):
     """A run folder that cannot be written or read."""
 
 
+class CacheError(RLPruneError):
+    """A place for stored results that cannot be one."""
+
+
 class ExportError(RLPruneError):
     """A model that cannot be exported, or whose exported file computes something else."""
 
