@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,7 +42,10 @@ class Agent(Protocol):
 
 
 def best_of(problem: Problem, plans: Iterable[Plan], count: int, method: str) -> Proposal:
-    """Evaluate plans one by one and propose the best by search score; Ctrl-C keeps the best so far.
+    """Evaluate plans and propose the best by search score; Ctrl-C keeps the best so far.
+
+    As many are evaluated at a time as the evaluator has lanes. Plans that turn out worse than the
+    best one half-way are not scored to the end, which changes neither the choice nor its history.
 
     Args:
         problem: whose evaluator scores them.
@@ -51,13 +56,19 @@ def best_of(problem: Problem, plans: Iterable[Plan], count: int, method: str) ->
     best: Plan | None = None
     history: list[float] = []
     interrupted = False
+    remaining, lanes = iter(plans), problem.evaluator.scorer.lanes
     try:
         with progress_bar() as progress:
-            for plan in progress.track(plans, count, description=f"{method}: evaluating plans"):
-                score = problem.evaluate(plan).score
-                if best is None or score < history[-1]:
-                    best = plan
-                history.append(min(score, history[-1]) if history else score)
+            bar = progress.add_task(f"{method}: evaluating plans", total=count)
+            while some := list(itertools.islice(remaining, lanes)):
+                least = history[-1] if history else math.inf
+                measured = problem.evaluator.evaluate_many(some, at_most=least)
+                for plan, found in zip(some, measured, strict=True):
+                    if best is None or found.score < least:
+                        best = plan
+                    least = min(found.score, least)
+                    history.append(least)
+                progress.advance(bar, len(some))
     except KeyboardInterrupt:
         if best is None:
             raise

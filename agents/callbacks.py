@@ -94,7 +94,7 @@ class PruningCallback(BaseCallback):
         return True
 
     def _log_episode(self, info: dict[str, Any]) -> None:
-        total = float(info["episode"]["r"])  # added by SB3's Monitor
+        total = float(info["episode"]["r"])  # added by SB3's VecMonitor
         self.returns.append(total)
         record = self.logger.record_mean
         record("reward/total", total)

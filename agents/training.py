@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from stable_baselines3.common.vec_env import VecMonitor
 
 from rlprune.agents.callbacks import PruningCallback
 from rlprune.agents.ppo import PPOAgent, policy_arguments
 from rlprune.config import PPOSettings, RewardSettings
-from rlprune.envs import ENV_ID
 from rlprune.envs.reward import reward
+from rlprune.envs.vector import PruningVecEnv, measure_together
 from rlprune.envs.walk import Walk
 from rlprune.problem import Problem
 
@@ -51,9 +53,13 @@ def train_agent(
 ) -> Training:
     """Train a policy on a pool of problems.
 
+    The walks of an update go side by side and their plans are measured together. Who measures them
+    is the evaluators' scorers' business (`rlprune.evaluate.workers`); it does not change the agent.
+
     Args:
         problems: networks and budgets; every episode draws one.
-        episodes: how many walks to train on; rounded up to whole updates.
+        episodes: how many walks to train on; rounded up to whole updates, each of which takes
+            `settings.episodes_per_update` of them, whole ones.
         settings: PPO hyperparameters.
         rewards: weights of the reward.
         seed: of the policy's initialisation, its exploration and the draws.
@@ -63,15 +69,15 @@ def train_agent(
     """
     settings = settings or PPOSettings()
     rewards = rewards or RewardSettings()
-    env = gymnasium.make(f"rlprune.envs:{ENV_ID}", problem=list(problems), settings=rewards)
-    groups = float(np.mean([len(problem.graph.groups) for problem in problems]))
-    steps = round(settings.episodes_per_update * groups)
+    count = settings.episodes_per_update
+    env = PruningVecEnv(problems, count, rewards)
     ppo = PPO(
         "MlpPolicy",
-        env,
+        VecMonitor(env),
         learning_rate=settings.learning_rate,
-        n_steps=steps,
-        batch_size=steps,
+        n_steps=env.longest,
+        batch_size=env.longest * count,
+        rollout_buffer_class=WalkedSteps,
         n_epochs=settings.n_epochs,
         gamma=1.0,
         gae_lambda=1.0,
@@ -84,14 +90,14 @@ def train_agent(
     if start is not None:
         ppo.policy.load_state_dict(start.policy.state_dict())
     agent = PPOAgent(ppo.policy, settings, rewards)
-    before = [deterministic_return(agent, problem) for problem in problems]
+    before = deterministic_returns(agent, problems)
     ppo.set_logger(_logger(tensorboard))
     hparams = {
         **settings.model_dump(),
         **{f"reward_{name}": value for name, value in rewards.model_dump().items()},
         "seed": seed,
     }
-    timesteps = round(episodes * groups)
+    timesteps = -(-episodes // count) * count * env.longest
     callback = PruningCallback(problems, timesteps, hparams, notes or {})
     interrupted = False
     try:
@@ -102,7 +108,7 @@ def train_agent(
         callback.close()
         ppo.logger.close()
     ppo.policy.set_training_mode(False)
-    after = [deterministic_return(agent, problem) for problem in problems]
+    after = deterministic_returns(agent, problems)
     agent.trained_on = {
         "models": sorted({problem.name for problem in problems}),
         "data": sorted({problem.data.tag for problem in problems}),
@@ -114,11 +120,25 @@ def train_agent(
     return Training(agent, tuple(callback.returns), pairs, interrupted)
 
 
-def deterministic_return(agent: PPOAgent, problem: Problem) -> float:
-    """Return what the policy without exploration is paid on a problem; one evaluation."""
-    plan = problem.decode(agent.walk_allocation(Walk(problem)))
-    measured = problem.evaluate(plan, latency=agent.reward.latency > 0)
-    return reward(problem, measured, agent.reward).total
+class WalkedSteps(RolloutBuffer):
+    """A rollout as one batch, without the steps in which environments waited."""
+
+    def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
+        """Yield everything at once."""
+        if not self.generator_ready:
+            walked = self.swap_and_flatten(self.observations).any(axis=1)  # those waiting show 0
+            for name in ("observations", "actions", "values", "log_probs", "advantages", "returns"):
+                setattr(self, name, self.swap_and_flatten(getattr(self, name))[walked])
+            self.generator_ready = True
+        yield self._get_samples(np.arange(len(self.values)))
+
+
+def deterministic_returns(agent: PPOAgent, problems: Sequence[Problem]) -> list[float]:
+    """Return what the policy without exploration is paid on every problem; one evaluation each."""
+    plans = [problem.decode(agent.walk_allocation(Walk(problem))) for problem in problems]
+    measured = measure_together(list(zip(problems, plans, strict=True)))
+    paid = zip(problems, measured, strict=True)
+    return [reward(problem, measurement, agent.reward).total for problem, measurement in paid]
 
 
 def _logger(folder: Path | None) -> Logger:

@@ -14,9 +14,12 @@ from rlprune.config import RewardSettings
 from rlprune.envs.observation import BOUND, OBSERVATION, Features
 from rlprune.envs.reward import reward
 from rlprune.envs.walk import Walk
+from rlprune.evaluate.evaluator import Measurement
 from rlprune.problem import Problem
+from rlprune.surgery.plan import Plan
 
 Action = npt.NDArray[np.float32]
+Step = tuple[Features, float, bool, bool, dict[str, Any]]
 
 
 class ChannelPruningEnv(gym.Env[Features, Action]):
@@ -105,15 +108,21 @@ class ChannelPruningEnv(gym.Env[Features, Action]):
         self.walk.restart()
         return self.walk.observation(), {"problem": self._index}
 
-    def step(self, action: Action) -> tuple[Features, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Action) -> Step:
         """Set the current group's residual; pay after the last group."""
+        plan = self.decide(action)
+        return self.outcome(plan, None if plan is None else self.walk.problem.evaluate(plan))
+
+    def decide(self, action: Action) -> Plan | None:
+        """Set the current group's residual; return the plan to measure after the last group."""
         self.walk.act(float(np.asarray(action).reshape(-1)[0]))
-        observation = self.walk.observation()
-        if not self.walk.done:
+        return self.walk.problem.decode(self.walk.allocation()) if self.walk.done else None
+
+    def outcome(self, plan: Plan | None, measured: Measurement | None) -> Step:
+        """Return what a step answers, given what `decide` returned and its measurement."""
+        observation, problem = self.walk.observation(), self.walk.problem
+        if plan is None or measured is None:
             return observation, 0.0, False, False, {"problem": self._index}
-        problem = self.walk.problem
-        plan = problem.decode(self.walk.allocation())
-        measured = problem.evaluate(plan, latency=self.settings.latency > 0)
         paid = reward(problem, measured, self.settings)
         kept = dict(zip(problem.graph.names, plan.widths / problem.graph.widths, strict=True))
         info = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rlprune.cost.budget import QUANTITIES
 from rlprune.envs.layers import Layers, layers_of
 from rlprune.graph.group_graph import Group, GroupGraph
 from rlprune.problem import Problem
@@ -61,6 +62,7 @@ the block; a unit is what is kept or removed as one: a channel, a set of tied on
 BUDGET_FEATURES: tuple[Feature, ...] = (
     Feature("macs_budget", "-log of the kept MACs allowed; 0 = no limit"),
     Feature("params_budget", "-log of the kept parameters allowed; 0 = no limit"),
+    Feature("latency_budget", "-log of the kept latency allowed; 0 = no limit"),
     Feature("heuristic_score", "log of the heuristic's score over the mean sensitivity"),
     Feature("groups", "log2 of the number of groups / 4"),
 )
@@ -109,13 +111,12 @@ def group_features(problem: Problem) -> Features:
 
 def budget_features(problem: Problem) -> Features:
     """Return what describes the budget and the network as a whole."""
-    limits = dict(problem.budget.limits)
+    budget = problem.budget
     score = problem.reference.measurement.score + problem.sensitivity.negligible
     return _bounded(
         np.array(
             [
-                -np.log(limits.get("macs", 1.0)),
-                -np.log(limits.get("params", 1.0)),
+                *(-np.log(budget.limit(quantity)) for quantity in QUANTITIES),
                 np.log(score / problem.sensitivity.mean),
                 np.log2(len(problem.graph.groups) / 4),
             ]

@@ -12,10 +12,14 @@ from torch import nn
 from rlprune.agents.base import Agent, Proposal
 from rlprune.agents.bundle import load_agent
 from rlprune.agents.fixed import SensitivityAgent
+from rlprune.calling import repeated
 from rlprune.config import LatencySettings, RecipeSettings
 from rlprune.cost.budget import Budget
+from rlprune.cost.confirm import Confirmed, confirm
 from rlprune.data.splits import DataSplits
 from rlprune.evaluate.evaluator import Ledger
+from rlprune.latency.end_to_end import EndToEnd
+from rlprune.latency.timing import Ratio
 from rlprune.models.registry import LoadedModel
 from rlprune.problem import Problem
 from rlprune.recipes.finetune import finetune, steps_of
@@ -40,6 +44,8 @@ class Pruned:
         proposal: the agent's choice.
         ledger: evaluations made for it.
         seconds: the choice took, without fine-tuning and reporting.
+        confirmed: latency measured end to end, where the budget limits it; the plan is then the
+            one that was confirmed, of the proposal's proportions.
         interrupted: whether Ctrl-C cut it short; half-trained weights are dropped.
     """
 
@@ -51,6 +57,7 @@ class Pruned:
     ledger: Ledger
     seconds: float
     interrupted: bool
+    confirmed: Confirmed | None = None
 
 
 def prune(
@@ -65,13 +72,15 @@ def prune(
     seed: int = 0,
     keep: Sequence[str] = (),
     residual_width: bool = False,
+    latency: LatencySettings | None = None,
+    round_to: int | None = None,
 ) -> Pruned:
     """Prune a trained network to a budget; the original is untouched.
 
     Args:
         model: a trained module, or a name that `--model` accepts.
         data: a name that `--data` accepts, or splits.
-        budget: such as `macs=0.5`.
+        budget: such as `macs=0.5` or `latency=0.6`.
         agent: an agent or its folder; None takes the measured-sensitivity heuristic.
         evaluations: plans to measure before choosing; 0 takes the agent's first answer.
         finetune_epochs: epochs of the standard recipe after pruning.
@@ -79,12 +88,29 @@ def prune(
         seed: of search images, sampled plans and fine-tuning.
         keep: names or patterns of layers that stay as they are; see `rlprune.trace`.
         residual_width: also prune the width that a LayerNorm averages over.
+        latency: how latency is measured.
+        round_to: widths are multiples of this; see `Problem.build`.
     """
     problem = Problem.build(
-        model, data, budget, device=device, seed=seed, keep=keep, residual_width=residual_width
+        model,
+        data,
+        budget,
+        device=device,
+        seed=seed,
+        keep=keep,
+        residual_width=residual_width,
+        latency=latency,
+        round_to=round_to,
     )
     chosen = load_agent(agent) if isinstance(agent, str | Path) else agent or SensitivityAgent()
-    return prune_problem(problem, chosen, evaluations, finetune_epochs=finetune_epochs, seed=seed)
+    return prune_problem(
+        problem,
+        chosen,
+        evaluations,
+        finetune_epochs=finetune_epochs,
+        latency=latency,
+        seed=seed,
+    )
 
 
 def prune_problem(
@@ -100,36 +126,53 @@ def prune_problem(
     """Let an agent choose a plan, apply it, optionally fine-tune, and measure everything."""
     before, started = problem.uses(), time.perf_counter()
     proposal = agent.propose(problem, evaluations)
+    timing = (latency or LatencySettings()).model_copy(
+        update={"rounds": REPORT_ROUNDS, "round_ms": REPORT_ROUND_MS}
+    )
+    confirmed = _confirmed(problem, proposal.plan, timing)
     seconds = time.perf_counter() - started
+    plan = proposal.plan if confirmed is None else confirmed.plan
     evaluator = problem.evaluator
-    pruned = evaluator.repaired(proposal.plan)
+    pruned = evaluator.repaired(plan)
     models = {"dense": evaluator.model, "pruned": pruned}
     interrupted = proposal.interrupted
     if finetune_epochs and not interrupted:
         try:
             models["finetuned"] = _finetuned(
-                problem, proposal.plan, finetune_epochs, recipe or RecipeSettings(), seed
+                problem, plan, finetune_epochs, recipe or RecipeSettings(), seed
             )
         except KeyboardInterrupt:
             interrupted = True
-    small = problem.graph.macs(proposal.plan)
+    small = problem.graph.macs(plan)
     macs = {name: small for name in models} | {"dense": problem.graph.macs()}
-    timing = (latency or LatencySettings()).model_copy(
-        update={"rounds": REPORT_ROUNDS, "round_ms": REPORT_ROUND_MS}
-    )
     measurements, self_ratio = measure_for_report(
         models, macs, problem.data, evaluator.task, timing
     )
     return Pruned(
         model=models.get("finetuned", pruned),
-        plan=proposal.plan,
+        plan=plan,
         measurements=measurements,
         latency_self_ratio=self_ratio,
         proposal=proposal,
         ledger=problem.ledger.since(before),
         seconds=seconds,
         interrupted=interrupted,
+        confirmed=confirmed,
     )
+
+
+def _confirmed(problem: Problem, plan: Plan, timing: LatencySettings) -> Confirmed | None:
+    """Measure a plan end to end where the budget limits latency, and adjust it to the result."""
+    if "latency" not in dict(problem.budget.limits):
+        return None
+    evaluator = problem.evaluator
+    batch = repeated(evaluator.inputs, timing.batch_size)
+    meter = EndToEnd(evaluator.model, batch, timing)
+
+    def measure(candidate: Plan) -> Ratio:
+        return meter.kept(candidate.apply(evaluator.model))
+
+    return confirm(plan, problem.budget, problem.costs, measure)
 
 
 def _finetuned(

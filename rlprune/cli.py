@@ -17,12 +17,14 @@ from rlprune.agents.bundle import load_agent, save_agent
 from rlprune.agents.ppo import PPOAgent
 from rlprune.agents.training import train_agent
 from rlprune.api import prune_problem
+from rlprune.cache.store import Store
 from rlprune.config import (
     ApplySettings,
     DemoSettings,
     ExportSettings,
     InspectSettings,
     ReviewSettings,
+    SearchSettings,
     TaskSettings,
     TrainSettings,
 )
@@ -32,10 +34,13 @@ from rlprune.data.registry import load_data
 from rlprune.data.splits import DataSplits
 from rlprune.errors import AgentError, ModelError, RLPruneError
 from rlprune.evaluate.evaluator import Ledger
+from rlprune.evaluate.workers import workers_for
 from rlprune.export.exporter import export_model
 from rlprune.export.source import example_inputs, model_folder
 from rlprune.export.terminal import export_table, export_warning
 from rlprune.files import staged_folder, write_text
+from rlprune.latency.clock import check_threads
+from rlprune.latency.table import OperatorTable
 from rlprune.models.registry import load_model
 from rlprune.problem import Problem
 from rlprune.report.card import model_card
@@ -85,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(settings: Any, words: Sequence[str]) -> None:
     """Dispatch settings to their command."""
     if isinstance(settings, TaskSettings | DemoSettings):
+        check_threads(settings.threads)
         torch.set_num_threads(settings.threads)
     match settings:
         case InspectSettings():
@@ -121,23 +127,27 @@ def run_train(settings: TrainSettings, words: Sequence[str]) -> Result:
     start = _agent_to_resume(settings)
     data = _data(settings)
     budgets = [Budget.parse(text) for text in settings.budget]
+    charged = settings.reward.latency > 0 or any("latency" in dict(b.limits) for b in budgets)
     firsts = [
-        _problem(settings, model, data, budgets[0], index)
+        _problem(settings, model, data, budgets[0], index, charged)
         for index, model in enumerate(settings.model)
     ]
     problems = [first.with_budget(budget) for first in firsts for budget in budgets]
+    _print_reachable(problems)
     write_header(settings.out, settings, words)
+    _write_tables(firsts, settings.out)
     started = time.perf_counter()
-    training = train_agent(
-        problems,
-        settings.episodes,
-        settings=settings.ppo,
-        rewards=settings.reward,
-        seed=settings.seed,
-        start=start,
-        tensorboard=settings.out / "tensorboard",
-        notes={"config": f"```json\n{settings.model_dump_json(indent=2)}\n```"},
-    )
+    with workers_for([first.evaluator for first in firsts], settings.workers):
+        training = train_agent(
+            problems,
+            settings.episodes,
+            settings=settings.ppo,
+            rewards=settings.reward,
+            seed=settings.seed,
+            start=start,
+            tensorboard=settings.out / "tensorboard",
+            notes={"config": f"```json\n{settings.model_dump_json(indent=2)}\n```"},
+        )
     save_agent(training.agent, settings.out / "agent")
     labels = [f"{problem.name} at {problem.budget}" for problem in problems]
     record = TrainingRecord(
@@ -177,15 +187,17 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
     agent = load_agent(settings.agent)
     agent.seed = settings.seed
     problem = _problem(settings, settings.model, _data(settings), Budget.parse(settings.budget))
-    pruned = prune_problem(
-        problem,
-        agent,
-        settings.evaluations,
-        finetune_epochs=settings.finetune_epochs,
-        recipe=settings.recipe,
-        latency=settings.latency,
-        seed=settings.seed,
-    )
+    _print_reachable([problem])
+    with workers_for([problem.evaluator], settings.workers):
+        pruned = prune_problem(
+            problem,
+            agent,
+            settings.evaluations,
+            finetune_epochs=settings.finetune_epochs,
+            recipe=settings.recipe,
+            latency=settings.latency,
+            seed=settings.seed,
+        )
     proposal = pruned.proposal
     search = search_record(
         proposal.method,
@@ -201,9 +213,12 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
         pruned.latency_self_ratio,
         search,
         settings.seed,
+        confirmed=pruned.confirmed,
+        runtime=settings.latency.runtime,
     )
     with staged_folder(settings.out) as staging:
         write_header(staging, settings, words)
+        _write_tables([problem], staging)
         (staging / RESULT_FILE).write_text(result.to_json())
         (staging / "report.html").write_text(report_page([result]))
         card = model_card(result, loads_alone=".py:" not in problem.name)
@@ -291,27 +306,58 @@ def _data(settings: TaskSettings) -> DataSplits:
 
 
 def _problem(
-    settings: TaskSettings, model: str, data: DataSplits, budget: Budget, index: int = 0
+    settings: TaskSettings,
+    model: str,
+    data: DataSplits,
+    budget: Budget,
+    index: int = 0,
+    charged: bool | None = None,
 ) -> Problem:
     models = len(settings.model) if isinstance(settings, TrainSettings) else 1
-    if len(settings.weights) not in (0, models):
-        raise ModelError(
-            f"--weights takes one file per model: {models}, not {len(settings.weights)}"
-        )
-    weights = settings.weights[index] if index < len(settings.weights) else None
-    loaded = load_model(model, data, weights=weights)
-    timed = not isinstance(settings, TrainSettings) or settings.reward.latency > 0
+    loaded = load_model(model, data, weights=_file(settings.weights, "--weights", index, models))
+    search = settings if isinstance(settings, SearchSettings) else SearchSettings()
     return Problem.build(
         loaded,
         data,
         budget,
         device=settings.device,
         seed=settings.seed,
-        latency=getattr(settings, "latency", None),
-        measure_latency=timed and not isinstance(settings, InspectSettings),
+        evaluation=settings.evaluation,
+        latency=search.latency,
+        measure_latency=charged,
+        latency_table=_file(search.latency_table, "--latency-table", index, models),
+        round_to=search.round_to,
         keep=settings.keep,
         residual_width=settings.residual_width,
+        store=Store(settings.cache_dir),
     )
+
+
+def _file(files: Sequence[Path], flag: str, index: int, models: int) -> Path | None:
+    if len(files) not in (0, models):
+        raise ModelError(f"{flag} takes one file per model: {models}, not {len(files)}")
+    return files[index] if files else None
+
+
+def _print_reachable(problems: Sequence[Problem]) -> None:
+    """Say what budgets could ask for, before the search."""
+    lines = [
+        f"{problem.name}: {quantity} can go from {problem.costs.reachable(quantity):.3f} to 1 of "
+        f"the dense network's; {kept:g} is asked for"
+        for problem in problems
+        for quantity, kept in problem.budget.limits
+    ]
+    for line in dict.fromkeys(lines):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _write_tables(problems: Sequence[Problem], run: Path) -> None:
+    """Keep the latency tables with the run, so that it can be repeated with them."""
+    for index, problem in enumerate(problems):
+        table = problem.evaluator.latency
+        if isinstance(table, OperatorTable):
+            number = f"_{index}" if len(problems) > 1 else ""
+            write_text(run / f"latency_table{number}.json", table.to_json())
 
 
 if __name__ == "__main__":

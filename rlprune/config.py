@@ -9,11 +9,14 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field
 from tyro.conf import Positional
 
-Quantity = Literal["macs", "params"]
-"""What a budget may limit; 1 MAC = 2 FLOPs."""
+Quantity = Literal["macs", "params", "latency"]
+"""What a budget may limit; 1 MAC = 2 FLOPs, latency as measured on the device."""
 
 Runtime = Literal["eager", "compile", "onnxruntime"]
 """What runs a network while it is timed."""
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+"""Of the arithmetic of forward passes while plans are scored."""
 
 ExportFormat = Literal["onnx", "torch-export"]
 """Files that a pruned model can be written as."""
@@ -29,13 +32,29 @@ class LatencySettings(Settings):
     """How latency is measured."""
 
     batch_size: int = Field(default=64, ge=1)
-    """Images per timed forward pass."""
+    """Samples per timed forward pass, of budgets and rewards."""
+    report: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 64), min_length=1)
+    """Batch sizes that a report times."""
     rounds: int = Field(default=5, ge=3)
     """Interleaved rounds; the median over rounds is reported."""
     round_ms: float = Field(default=4.0, gt=0)
     """Least time, in milliseconds, that each model runs per round."""
     runtime: Annotated[Runtime, tyro.conf.arg(prefix_name=False)] = "eager"
     """What is timed: PyTorch as it is, torch.compile or ONNX Runtime (rlprune[export])."""
+
+
+class EvaluationSettings(Settings):
+    """How a plan is scored."""
+
+    images: int = Field(default=512, ge=2)
+    """Search samples that recalibrate and score every plan."""
+    batch_size: int | None = Field(default=None, ge=2)
+    """Samples per forward pass; by default 512 of 32 x 32, or 32 of 224 x 224."""
+    passes: Literal["shared", "separate"] = "shared"
+    """Whether one pass over them both recalibrates BatchNorm and scores, or each has its own;
+    both rank alike (benchmarks/passes.md)."""
+    precision: Precision = "auto"
+    """Of the forward passes; auto takes 16 bits where the device has instructions for them."""
 
 
 class RewardSettings(Settings):
@@ -101,9 +120,28 @@ class TaskSettings(Settings):
     device: str = "cpu"
     """Torch device, or auto."""
     threads: int = Field(default=2, ge=1)
-    """CPU threads for evaluating and timing."""
+    """CPU threads for evaluating and timing, of each worker."""
     seed: int = 0
     """Of search images, policy and fine-tuning; the data splits never change."""
+    cache_dir: Path | None = None
+    """Where profiles and latency tables are kept; rlprune in the user's cache folder by default."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """How plans are scored."""
+
+
+class SearchSettings(TaskSettings):
+    """What every command that evaluates plans needs to know besides."""
+
+    workers: int = Field(default=1, ge=1)
+    """Processes that evaluate plans; more give the same results sooner."""
+    round_to: int | None = Field(default=None, ge=1)
+    """Widths are multiples of this; by default of what the device takes at once, as measured, where
+    a budget limits latency, and of 1 elsewhere."""
+    latency: LatencySettings = LatencySettings()
+    """How latency is measured."""
+    latency_table: tuple[Path, ...] = ()
+    """latency_table.json of an earlier run on this device, one file per model; measured anew, or
+    taken from the cache, by default."""
 
 
 class InspectSettings(TaskSettings):
@@ -115,13 +153,13 @@ class InspectSettings(TaskSettings):
     """Measure what cutting each group alone to half, or removing each block alone, costs."""
 
 
-class TrainSettings(TaskSettings):
+class TrainSettings(SearchSettings):
     """Train an agent on one or more models and budgets."""
 
     model: tuple[str, ...] = Field(min_length=1)
     """Models: built-in names, torchvision:NAME, timm:NAME or path/to/file.py:factory."""
     budget: tuple[str, ...] = Field(default=("macs=0.5",), min_length=1)
-    """Budgets to train on, such as macs=0.5 or macs=0.5,params=0.6 when both must hold."""
+    """Budgets to train on, such as macs=0.5 or macs=0.5,latency=0.6 when both must hold."""
     episodes: int = Field(default=400, ge=1)
     """Plans to try; every episode is one walk over the groups of one model."""
     out: Path
@@ -132,11 +170,9 @@ class TrainSettings(TaskSettings):
     """Hyperparameters of PPO."""
     reward: RewardSettings = RewardSettings()
     """Weights of the reward."""
-    latency: LatencySettings = LatencySettings()
-    """How latency is measured during the search."""
 
 
-class ApplySettings(TaskSettings):
+class ApplySettings(SearchSettings):
     """Prune a model with a trained agent; nothing is trained but the optional fine-tuning."""
 
     agent: Positional[Path]
@@ -144,7 +180,7 @@ class ApplySettings(TaskSettings):
     model: str
     """Built-in name, torchvision:NAME, timm:NAME or path/to/file.py:factory."""
     budget: str = "macs=0.5"
-    """What may be kept, such as macs=0.5 or macs=0.5,params=0.6 when both must hold."""
+    """What may be kept, such as macs=0.5 or macs=0.5,latency=0.6 when both must hold."""
     evaluations: int = Field(default=0, ge=0)
     """Plans to sample and measure before choosing; 0 takes the agent's first answer."""
     finetune_epochs: int = Field(default=0, ge=0)
@@ -153,8 +189,6 @@ class ApplySettings(TaskSettings):
     """Run folder to write; must not exist yet."""
     recipe: RecipeSettings = RecipeSettings()
     """The fine-tuning recipe."""
-    latency: LatencySettings = LatencySettings()
-    """How latency is measured during the search."""
 
 
 class DemoSettings(Settings):

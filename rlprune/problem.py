@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from rlprune.allocate.sensitivity import Reference, Sensitivity, profile, reference
-from rlprune.calling import take, to_device
-from rlprune.config import LatencySettings
+from rlprune.cache.store import NoStore, Store
+from rlprune.calling import repeated, take, to_device
+from rlprune.config import EvaluationSettings, LatencySettings
 from rlprune.cost.budget import Allocation, Budget
-from rlprune.cost.latency import LatencyMeter
+from rlprune.cost.costs import Costs, rounding_of
 from rlprune.data.registry import load_data
 from rlprune.data.splits import DataSplits
 from rlprune.errors import RLPruneError
 from rlprune.evaluate.evaluator import Evaluator, Ledger, Measurement
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.graph.trace import trace
+from rlprune.latency import stored
+from rlprune.latency.provider import LatencyProvider
 from rlprune.models.registry import LoadedModel, load_model
 from rlprune.surgery.plan import Plan
-
-SEARCH_IMAGES = 512
 
 
 class Problem:
@@ -37,6 +39,10 @@ class Problem:
         data: the four splits.
         budget: what the pruned model may cost.
         recipe: how rlprune can build the dense architecture again, or None.
+        round_to: widths are multiples of this, or whole; by default of 1, or of `granularity`
+            where the budget limits latency.
+        granularity: channels that the device takes at once.
+        sensitivity: gives the network's sensitivity; measured on first use by default.
 
     Raises:
         BudgetError: if the budget cannot be reached, with the reachable range.
@@ -49,13 +55,22 @@ class Problem:
         data: DataSplits,
         budget: Budget,
         recipe: Mapping[str, Any] | None = None,
+        *,
+        round_to: int | None = None,
+        granularity: int = 1,
+        sensitivity: Callable[[], Sensitivity] | None = None,
     ) -> None:
-        budget.check_reachable(evaluator.graph)
+        self._round_to, self._granularity = round_to, granularity
+        step = granularity if "latency" in dict(budget.limits) else 1
+        rounding = rounding_of(evaluator.graph, step, round_to)
+        self.costs = Costs(evaluator.graph, evaluator.latency, rounding)
+        budget.check_reachable(self.costs)
         self.name = name
         self.evaluator = evaluator
         self.data = data
         self.budget = budget
         self.recipe = recipe
+        self._sensitivity = sensitivity or cache(partial(profile, evaluator, NoStore()))
 
     @classmethod
     def build(
@@ -66,11 +81,14 @@ class Problem:
         *,
         device: str = "cpu",
         seed: int = 0,
-        search_images: int = SEARCH_IMAGES,
+        evaluation: EvaluationSettings | None = None,
         latency: LatencySettings | None = None,
-        measure_latency: bool = True,
+        measure_latency: bool | None = None,
+        latency_table: Path | None = None,
+        round_to: int | None = None,
         keep: Sequence[str] = (),
         residual_width: bool = False,
+        store: Store | None = None,
     ) -> Problem:
         """Trace a model and set up its evaluation.
 
@@ -80,11 +98,17 @@ class Problem:
             budget: such as `macs=0.5`.
             device: `cpu`, `cuda` or another torch device.
             seed: chooses the search samples among the search split.
-            search_images: samples that recalibrate and score every plan.
+            evaluation: how plans are scored.
             latency: how latency is measured.
-            measure_latency: False leaves latency out of every measurement.
+            measure_latency: whether plans are charged for their latency; by default where the
+                budget limits it.
+            latency_table: file of a table that an earlier run has measured here.
+            round_to: widths are multiples of this, or whole; by default of 1, or of what the
+                device takes at once, as measured, where the budget limits latency.
             keep: names or patterns of layers that stay as they are; see `rlprune.trace`.
             residual_width: also prune the width that a LayerNorm averages over.
+            store: keeps what is measured once per network, data and device; nothing is kept
+                without one.
         """
         budget = Budget.parse(budget) if isinstance(budget, str) else budget
         splits = load_data(data) if isinstance(data, str) else data
@@ -95,24 +119,43 @@ class Problem:
         example = to_device(splits.search.tensors(64)[0], target)
         few = take(example, slice(2))
         graph = trace(dense, few, keep=keep, residual_width=residual_width)
-        meter = LatencyMeter(dense, example, latency or LatencySettings())
+        kept, timing = store or NoStore(), latency or LatencySettings()
+        limited = "latency" in dict(budget.limits)
+        charged = limited if measure_latency is None else measure_latency
+        batch = repeated(example, timing.batch_size)
+        step = stored.granularity(target, timing, kept) if charged else 1
+        provider: LatencyProvider | None = None
+        if charged and latency_table is None:
+            rounding = rounding_of(graph, step, round_to)
+            provider = stored.latency_table(dense, graph, batch, timing, step, rounding, kept)
+        elif charged and latency_table is not None:
+            provider = stored.read_table(latency_table, dense, graph, batch, timing)
         evaluator = Evaluator(
-            dense,
-            graph,
-            splits,
-            search_images=search_images,
-            latency=meter if measure_latency else None,
-            seed=seed,
-            device=target,
+            dense, graph, splits, latency=provider, seed=seed, device=target, settings=evaluation
         )
-        return cls(name, evaluator, splits, budget, recipe)
+        return cls(
+            name,
+            evaluator,
+            splits,
+            budget,
+            recipe,
+            round_to=round_to,
+            granularity=step,
+            sensitivity=cache(partial(profile, evaluator, kept)),
+        )
 
     def with_budget(self, budget: Budget) -> Problem:
         """Return the same problem at another budget; evaluations and ledger are shared."""
-        other = Problem(self.name, self.evaluator, self.data, budget, self.recipe)
-        if "sensitivity" in self.__dict__:
-            other.__dict__["sensitivity"] = self.sensitivity
-        return other
+        return Problem(
+            self.name,
+            self.evaluator,
+            self.data,
+            budget,
+            self.recipe,
+            round_to=self._round_to,
+            granularity=self._granularity,
+            sensitivity=self._sensitivity,
+        )
 
     @property
     def graph(self) -> GroupGraph:
@@ -124,28 +167,23 @@ class Problem:
         """Counts of all evaluations so far."""
         return self.evaluator.ledger
 
-    @cached_property
+    @property
     def sensitivity(self) -> Sensitivity:
         """Score of each group cut alone to half, or block removed; profile evaluations at first."""
-        return profile(self.evaluator)
+        return self._sensitivity()
 
     @cached_property
     def reference(self) -> Reference:
         """The heuristic's plan for this budget; profile evaluations on first use."""
-        return reference(
-            self.evaluator,
-            self.sensitivity,
-            self.budget,
-            latency=self.evaluator.measures_latency,
-        )
+        return reference(self.evaluator, self.costs, self.sensitivity, self.budget)
 
     def decode(self, allocation: Allocation) -> Plan:
         """Return the plan that an allocation means under the budget: best channels by norm."""
-        return Plan.from_widths(self.graph, self.budget.decode(self.graph, allocation))
+        return Plan.from_widths(self.graph, self.budget.decode(self.costs, allocation))
 
-    def evaluate(self, plan: Plan, *, latency: bool = False) -> Measurement:
+    def evaluate(self, plan: Plan) -> Measurement:
         """Score a plan on the search split; see `Evaluator.evaluate`."""
-        return self.evaluator.evaluate(plan, latency=latency)
+        return self.evaluator.evaluate(plan)
 
     def uses(self) -> Ledger:
         """Return a copy of the ledger, to subtract later."""

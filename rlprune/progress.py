@@ -37,7 +37,11 @@ def progress_bar() -> Iterator[Progress]:
         yield progress
 
 
-def track(items: Sequence[T], description: str) -> Iterator[T]:
-    """Iterate with a progress bar."""
+def track(items: Sequence[T], description: str, chunk: int = 1) -> Iterator[Sequence[T]]:
+    """Iterate over chunks of so many items with a progress bar."""
     with progress_bar() as progress:
-        yield from progress.track(items, description=description)
+        task = progress.add_task(description, total=len(items))
+        for start in range(0, len(items), chunk):
+            some = items[start : start + chunk]
+            yield some
+            progress.advance(task, len(some))

@@ -18,9 +18,11 @@ from bench import BenchSettings, Row, publish
 from torch import nn
 
 from rlprune.config import LatencySettings
-from rlprune.cost.latency import measure_interleaved
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.graph.trace import trace
+from rlprune.latency.clock import pick_clock
+from rlprune.latency.runtime import prepare
+from rlprune.latency.timing import measure_interleaved
 from rlprune.models.registry import build_model
 from rlprune.surgery.plan import Plan
 
@@ -54,7 +56,9 @@ def main(settings: BenchSettings) -> None:
     limits = {"physical": (0.0, 0.65), "masked": (0.85, 9.9), "self": (0.9, 1.1)}
     rows = []
     for batch in (64, 1):
-        samples = measure_interleaved(models, torch.randn(batch, 1, 28, 28), timing)
+        images = torch.randn(batch, 1, 28, 28)
+        calls = {name: prepare(model, images, timing.runtime) for name, model in models.items()}
+        samples = measure_interleaved(calls, timing, pick_clock(images.device))
         for name, (least, most) in limits.items():
             ratios = np.asarray(samples[name]) / np.asarray(samples["dense"])
             low, value, high = (float(q) for q in np.quantile(ratios, [0.25, 0.5, 0.75]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rlprune.config import EvaluationSettings
 from rlprune.cost.budget import Budget
 from rlprune.data.registry import load_data
 from rlprune.data.splits import DataSplits
@@ -22,7 +24,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)
 
+# Nothing that a test stores may reach the developer's own cache, nor the other way round.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="rlprune-tests-")
+
 GetProblem = Callable[..., Problem]
+
+
+def exact_problem(loaded: LoadedModel, data: DataSplits) -> Problem:
+    """A problem without latency that is scored in single precision on every machine."""
+    evaluation = EvaluationSettings(precision="float32")
+    return Problem.build(loaded, data, "macs=0.5", evaluation=evaluation, measure_latency=False)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +58,7 @@ def problem_of(digits: DataSplits, loaded: Callable[[str], LoadedModel]) -> GetP
 
     @cache
     def first(name: str) -> Problem:
-        return Problem.build(loaded(name), digits, "macs=0.5", measure_latency=False)
+        return exact_problem(loaded(name), digits)
 
     @cache
     def get(name: str, budget: str = "macs=0.5") -> Problem:
@@ -64,7 +75,7 @@ def plain(problem_of: GetProblem) -> Problem:
 @pytest.fixture
 def fresh_plain(digits: DataSplits, loaded: Callable[[str], LoadedModel]) -> Problem:
     """A problem whose cache and ledger no other test has touched."""
-    return Problem.build(loaded("plain_cnn"), digits, "macs=0.5", measure_latency=False)
+    return exact_problem(loaded("plain_cnn"), digits)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from rlprune.cli import main
 from rlprune.models.registry import build_model
 from rlprune.report.result import read_result
+from rlprune.report.terminal import short
 from rlprune.surgery.storage import load_pruned
 
 TRAIN = ("train", "--model", "mlp", "--budget", "macs=0.5", "--reward.latency", "0")
@@ -108,7 +109,7 @@ def test_review_prints_the_numbers_of_the_runs(
     main(["review", str(trained), str(applied)])
     printed = capsys.readouterr().out
     assert "plain_cnn" in printed
-    assert f"{read_result(applied).dense.macs:,}" in printed  # type: ignore[union-attr]
+    assert short(read_result(applied).dense.macs) in printed  # type: ignore[union-attr]
     assert "tensorboard --logdir_spec" in printed
 
 

@@ -4,19 +4,43 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import nn
 
+from rlprune.allocate.sensitivity import Sensitivity
+from rlprune.cache.store import Store
+from rlprune.config import LatencySettings, RewardSettings
 from rlprune.cost.budget import Budget
 from rlprune.data.splits import DataSplits
-from rlprune.errors import BudgetError, ModelError, RLPruneError, UnknownNameError
+from rlprune.envs.reward import reward
+from rlprune.errors import BudgetError, CacheError, ModelError, RLPruneError, UnknownNameError
+from rlprune.latency.errors import LatencyError
+from rlprune.latency.table import OperatorTable
 from rlprune.models.registry import LoadedModel
 from rlprune.problem import Problem, resolve_device
+from rlprune.surgery.plan import Plan
 from tests import nets
 from tests.oracles import assert_same_tensors
 from tests.transformer import transformer
+
+FAST = LatencySettings(batch_size=2, rounds=3, round_ms=0.01)
+
+
+class Charging:
+    """Charges every channel of a group a price of the group."""
+
+    def __init__(self, prices: npt.NDArray[np.float64]) -> None:
+        self._prices = prices
+
+    def kept(self, widths: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        return np.asarray(widths) @ self._prices
 
 
 def test_a_module_of_the_users_own_becomes_a_problem_under_its_class_name(
@@ -98,12 +122,112 @@ def test_the_width_of_a_transformer_is_pruned_only_when_asked_for(digits: DataSp
     assert "embed" in names(residual_width=True)
 
 
-def test_latency_is_part_of_a_problem_unless_it_is_turned_off(
+def test_latency_is_charged_where_it_is_limited_or_asked_for(
     digits: DataSplits, loaded: Callable[[str], LoadedModel]
 ) -> None:
-    assert Problem.build(loaded("mlp"), digits).evaluator.measures_latency
-    off = Problem.build(loaded("mlp"), digits, measure_latency=False)
-    assert not off.evaluator.measures_latency
+    def charged(budget: str, **asked: Any) -> bool:
+        problem = Problem.build(loaded("mlp"), digits, budget, latency=FAST, **asked)
+        return problem.evaluator.latency is not None
+
+    assert not charged("macs=0.5")
+    assert charged("macs=0.5", measure_latency=True)
+    assert charged("latency=0.9")
+    with pytest.raises(BudgetError, match="built without latency"):
+        charged("latency=0.9", measure_latency=False)
+
+
+def test_only_budgets_that_limit_latency_round_to_what_the_device_takes_at_once(
+    digits: DataSplits, loaded: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlprune.latency.stored.granularity", lambda *_: 16)
+    problem = Problem.build(loaded("mlp"), digits, "latency=0.9", latency=FAST)
+    steps = [min(16, 2 ** int(np.log2(width // 4))) for width in problem.graph.widths]
+    assert problem.costs.steps.tolist() == steps
+    assert set(problem.with_budget(Budget.parse("macs=0.5")).costs.steps) == {1}
+    asked = Problem.build(loaded("mlp"), digits, "macs=0.5", round_to=8)
+    assert set(asked.costs.steps) == {8}
+    plan = asked.decode(np.ones(len(asked.graph.groups)))
+    assert all(w % 8 == 0 or w == d for w, d in zip(plan.widths, asked.graph.widths, strict=True))
+
+
+def test_a_table_is_measured_once_and_kept(
+    digits: DataSplits,
+    loaded: Callable[[str], LoadedModel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def build() -> Problem:
+        store = Store(tmp_path)
+        return Problem.build(loaded("mlp"), digits, "latency=0.9", latency=FAST, store=store)
+
+    first = build()
+
+    def unexpected(*_: object, **__: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("rlprune.latency.stored.measure_table", unexpected)
+    monkeypatch.setattr("rlprune.latency.stored.measure_granularity", unexpected)
+    assert build().evaluator.latency == first.evaluator.latency
+    with pytest.raises(AssertionError, match="measured again"):
+        Problem.build(
+            loaded("mlp"),
+            digits,
+            "latency=0.9",
+            latency=FAST.model_copy(update={"batch_size": 3}),
+            round_to=1,
+            store=Store(tmp_path),
+        )
+
+
+def test_a_table_of_a_run_can_be_used_again_but_not_for_another_network_or_batch(
+    digits: DataSplits, loaded: Callable[[str], LoadedModel], tmp_path: Path
+) -> None:
+    first = Problem.build(loaded("mlp"), digits, "latency=0.9", latency=FAST, round_to=4)
+    assert isinstance(first.evaluator.latency, OperatorTable)
+    file = tmp_path / "table.json"
+    file.write_text(first.evaluator.latency.to_json())
+
+    def build(model: str, latency: LatencySettings = FAST) -> Problem:
+        return Problem.build(
+            loaded(model), digits, "latency=0.9", latency=latency, round_to=4, latency_table=file
+        )
+
+    assert build("mlp").evaluator.latency == first.evaluator.latency
+    with pytest.raises(LatencyError, match="was measured for '.*', and this is '.*'"):
+        build("plain_cnn")
+    with pytest.raises(LatencyError, match="batches of 3 times"):
+        build("mlp", FAST.model_copy(update={"batch_size": 3}))
+    foreign = first.evaluator.latency.model_copy(update={"key": "Abacus 3000 (cpu), 1 threads"})
+    file.write_text(foreign.to_json())
+    with pytest.raises(LatencyError, match="'Abacus 3000"):
+        build("mlp")
+    file.write_text("{")
+    with pytest.raises(LatencyError, match="table.json: the latency table is no JSON"):
+        build("mlp")
+    file.unlink()
+    with pytest.raises(CacheError, match="cannot read the latency table"):
+        build("mlp")
+
+
+def test_the_reward_of_plans_that_keep_more_of_a_dearer_operator_falls(
+    digits: DataSplits, loaded: Callable[[str], LoadedModel]
+) -> None:
+    problem = Problem.build(loaded("plain_cnn"), digits, "macs=0.5")
+    settings = RewardSettings(quality=0, macs=0, latency=1)
+    rng, groups = np.random.default_rng(0), len(problem.graph.groups)
+    plans = [problem.decode(np.exp(rng.normal(0, 0.4, groups))) for _ in range(12)]
+
+    def rewards(prices: list[float]) -> dict[Plan, float]:
+        charged = copy.copy(problem.evaluator)
+        charged.latency, charged._cache = Charging(np.array(prices)), {}
+        same = Sensitivity(np.ones(groups), problem.graph.is_block)
+        priced = Problem("net", charged, digits, problem.budget, sensitivity=lambda: same)
+        return {plan: reward(priced, priced.evaluate(plan), settings).total for plan in plans}
+
+    even, dear = rewards([1.0] * groups), rewards([1.0, 20.0] + [1.0] * (groups - 2))
+    lost = [even[plan] - dear[plan] for plan in plans]
+    shares = [plan.widths[1] / plan.widths.sum() for plan in plans]
+    assert spearmanr(lost, shares).statistic > 0.99
 
 
 def test_devices_are_resolved_or_refused_with_a_hint() -> None:

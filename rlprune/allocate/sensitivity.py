@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rlprune.cache.store import Store
 from rlprune.cost.budget import Allocation, Budget
+from rlprune.cost.costs import Costs
 from rlprune.evaluate.evaluator import Evaluator, Measurement
+from rlprune.graph.group_graph import GroupGraph
 from rlprune.progress import track
 from rlprune.surgery.plan import Plan
 
@@ -18,6 +21,8 @@ EXPONENTS: Sequence[float] = (0.2, 0.3, 0.4, 0.5)
 # Keeps the ratio of two scores finite when pruning costs nothing; a share of the mean sensitivity.
 _NEGLIGIBLE = 0.01
 _LEAST = 1e-12
+
+_STORED = "sensitivity-1"  # the number changes with what is measured
 
 
 @dataclass(frozen=True)
@@ -70,32 +75,42 @@ class Reference:
     measurement: Measurement
 
 
-def profile(evaluator: Evaluator) -> Sensitivity:
-    """Measure the sensitivity of every group; one profile evaluation each."""
+def profile(evaluator: Evaluator, store: Store) -> Sensitivity:
+    """Measure the sensitivity of every group, or look it up; one profile evaluation each.
+
+    What was stored is charged like what is measured: a method that uses a profile pays for it.
+    """
     graph = evaluator.graph
-    scores = np.empty(len(graph.groups))
-    for g in track(range(len(graph.groups)), "measuring sensitivity"):
-        widths = graph.widths.copy()
-        half = graph.widths[g] // (2 * graph.steps[g]) * graph.steps[g]
-        widths[g] = max(half, graph.floors[g])  # no half of a block: it goes
-        plan = Plan.from_widths(graph, widths)
-        scores[g] = evaluator.evaluate(plan, profile=True).score
-    return Sensitivity(_finite(scores, graph.is_block), graph.is_block)
+    known = store.get(_STORED, evaluator.fingerprint)
+    if known is not None:
+        evaluator.ledger.profile_evaluations += len(known)
+        return Sensitivity(np.array(known, dtype=np.float64), graph.is_block)
+    plans = [_alone(graph, g) for g in range(len(graph.groups))]
+    measured: list[float] = []
+    for some in track(plans, "measuring sensitivity", evaluator.scorer.lanes):
+        measured += [m.score for m in evaluator.evaluate_many(some, profile=True)]
+    scores = _finite(np.array(measured), graph.is_block)
+    store.put(_STORED, evaluator.fingerprint, scores.tolist())
+    return Sensitivity(scores, graph.is_block)
+
+
+def _alone(graph: GroupGraph, g: int) -> Plan:
+    """Return the plan that cuts one group to half, or removes one block."""
+    widths = graph.widths.copy()
+    half = graph.widths[g] // (2 * graph.steps[g]) * graph.steps[g]
+    widths[g] = max(half, graph.floors[g])  # no half of a block: it goes
+    return Plan.from_widths(graph, widths)
 
 
 def reference(
-    evaluator: Evaluator, sensitivity: Sensitivity, budget: Budget, *, latency: bool
+    evaluator: Evaluator, costs: Costs, sensitivity: Sensitivity, budget: Budget
 ) -> Reference:
     """Return the best of the four exponents by search score; four profile evaluations."""
-    candidates = []
-    for exponent in EXPONENTS:
-        allocation = sensitivity.allocation(exponent)
-        plan = Plan.from_widths(evaluator.graph, budget.decode(evaluator.graph, allocation))
-        measurement = evaluator.evaluate(plan, profile=True)
-        candidates.append(Reference(allocation, exponent, plan, measurement))
-    best = min(candidates, key=lambda c: c.measurement.score)
-    timed = evaluator.evaluate(best.plan, latency=latency, profile=True)
-    return Reference(best.allocation, best.exponent, best.plan, timed)
+    allocations = [sensitivity.allocation(exponent) for exponent in EXPONENTS]
+    plans = [Plan.from_widths(costs.graph, budget.decode(costs, one)) for one in allocations]
+    measured = evaluator.evaluate_many(plans, profile=True)
+    best = min(range(len(plans)), key=lambda i: measured[i].score)
+    return Reference(allocations[best], EXPONENTS[best], plans[best], measured[best])
 
 
 def _finite(

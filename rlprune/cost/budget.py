@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rlprune.config import Quantity
-from rlprune.cost.analytic import AnalyticCost, Widths
+from rlprune.cost.analytic import Widths
+from rlprune.cost.costs import Costs
 from rlprune.errors import BudgetError, UnknownNameError
 from rlprune.graph.group_graph import GroupGraph
 
@@ -57,37 +58,41 @@ class Budget:
     def __str__(self) -> str:
         return ",".join(f"{quantity}={kept:g}" for quantity, kept in self.limits)
 
-    def usage(self, graph: GroupGraph, widths: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def usage(self, costs: Costs, widths: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return cost / allowed cost, the largest over all limits; feasible when <= 1."""
-        ratios = [
-            _cost(graph, quantity)(widths) / (kept * _dense(graph, quantity))
-            for quantity, kept in self.limits
-        ]
+        ratios = [costs.kept(quantity, widths) / kept for quantity, kept in self.limits]
         return np.asarray(np.max(ratios, axis=0))
 
-    def achieved(self, graph: GroupGraph, widths: Widths) -> dict[str, float]:
+    def achieved(self, costs: Costs, widths: Widths) -> dict[str, float]:
         """Return the kept fraction of every limited quantity."""
-        return {
-            quantity: float(_cost(graph, quantity)(widths)) / _dense(graph, quantity)
-            for quantity, _ in self.limits
-        }
+        return {quantity: float(costs.kept(quantity, widths)) for quantity, _ in self.limits}
 
-    def check_reachable(self, graph: GroupGraph) -> None:
+    def limit(self, quantity: str) -> float:
+        """Return the kept fraction allowed, 1 where there is no limit."""
+        return dict(self.limits).get(quantity, 1.0)
+
+    def with_limit(self, quantity: str, kept: float) -> Budget:
+        """Return the budget with another limit for a quantity that it limits."""
+        return Budget(tuple((q, kept if q == quantity else k) for q, k in self.limits))
+
+    def check_reachable(self, costs: Costs) -> None:
         """Raise `BudgetError` with the reachable range if even the floors exceed the budget."""
-        if not graph.groups:
-            reasons = "; ".join(f"{item.name}: {item.reason}" for item in graph.left_out[:3])
+        if not costs.graph.groups:
+            reasons = "; ".join(f"{item.name}: {item.reason}" for item in costs.graph.left_out[:3])
             raise BudgetError(f"nothing in this model can be pruned ({reasons})")
-        narrowest = np.where(graph.is_block, 1, graph.floors)
         for quantity, kept in self.limits:
-            least = float(_cost(graph, quantity)(narrowest)) / _dense(graph, quantity)
+            least = costs.reachable(quantity)
             if kept < least:
+                step = int(costs.round_to.max(initial=1))
+                hint = "; --round-to 1 reaches further" if step > 1 else ""
+                rounding = f" of multiples of {step}" if step > 1 else ""
                 raise BudgetError(
                     f"budget {quantity}={kept:g} cannot be reached on this model: "
-                    f"{quantity} can go from {least:.4f} to 1 (every group keeps its floor, and "
-                    "blocks stay)"
+                    f"{quantity} can go from {least:.4f} to 1 (every group keeps its floor"
+                    f"{rounding}, and blocks stay){hint}"
                 )
 
-    def decode(self, graph: GroupGraph, allocation: Allocation) -> Widths:
+    def decode(self, costs: Costs, allocation: Allocation) -> Widths:
         """Return the widths proportional to `allocation` that just meet the budget.
 
         A block goes if its fraction is 0 and stays as it is otherwise. Channels inside a block that
@@ -100,37 +105,41 @@ class Budget:
         Raises:
             BudgetError: if the budget cannot be reached or the allocation is not positive.
         """
-        self.check_reachable(graph)
+        self.check_reachable(costs)
+        graph = costs.graph
         ratios = _checked(graph, allocation)
         channels = ~graph.is_block
         widths = np.where(channels, graph.widths, ratios > 0).astype(np.int64)
         if not channels.any():
             return widths
         ratios = np.where(channels, ratios / ratios[channels].max(), ratios)
-        widths = _widths_at(graph, ratios, self._largest_factor(graph, ratios))
+        widths = _widths_at(costs, ratios, self._largest_factor(costs, ratios))
         widths = np.where(_without_cost(graph, widths), graph.widths, widths)
-        return self._fill(graph, widths, ratios * graph.widths)
+        return self._fill(costs, widths, ratios * graph.widths)
 
-    def _largest_factor(self, graph: GroupGraph, ratios: Allocation) -> float:
+    def _largest_factor(self, costs: Costs, ratios: Allocation) -> float:
+        graph = costs.graph
         # Below `low` every group is at its floor, at `high` every group is whole.
         channels = ~graph.is_block
         low = float(np.log(0.5 / (ratios[channels].max() * graph.widths[channels].max())))
         high = float(np.log(1.0 / ratios[channels].min())) + 1e-9
         for _ in range(_SEARCH_ROUNDS):
             points = np.linspace(low, high, _SEARCH_POINTS)
-            fits = self.usage(graph, _widths_at(graph, ratios, np.exp(points)[:, None])) <= 1.0
+            fits = self.usage(costs, _widths_at(costs, ratios, np.exp(points)[:, None])) <= 1.0
             last = int(np.flatnonzero(fits)[-1])
             low, high = points[last], points[min(last + 1, _SEARCH_POINTS - 1)]
         return float(np.exp(low))
 
-    def _fill(self, graph: GroupGraph, widths: Widths, wanted: Allocation) -> Widths:
+    def _fill(self, costs: Costs, widths: Widths, wanted: Allocation) -> Widths:
+        graph = costs.graph
         while True:
-            grown = widths + np.diag(graph.steps)
-            fits = (self.usage(graph, grown) <= 1.0) & (widths < graph.widths) & ~graph.is_block
+            wider = np.minimum(widths + costs.steps, graph.widths)
+            grown = np.where(np.eye(len(widths), dtype=bool), wider, widths)
+            fits = (self.usage(costs, grown) <= 1.0) & (widths < graph.widths) & ~graph.is_block
             if not fits.any():
                 return widths
             # Rounded, so that ties go to the first group and not to floating-point noise.
-            deficit = np.round((widths + graph.steps) / np.maximum(wanted, 1e-12), 9)
+            deficit = np.round(wider / np.maximum(wanted, 1e-12), 9)
             widths = grown[int(np.argmin(np.where(fits, deficit, np.inf)))]
 
 
@@ -142,14 +151,6 @@ def _fraction(value: str, text: str) -> float:
     if not 0.0 < kept <= 1.0:
         raise BudgetError(f"budget {text!r}: the kept fraction must be in (0, 1], got {value!r}")
     return kept
-
-
-def _cost(graph: GroupGraph, quantity: str) -> AnalyticCost:
-    return graph.macs_of if quantity == "macs" else graph.params_of
-
-
-def _dense(graph: GroupGraph, quantity: str) -> int:
-    return graph.macs() if quantity == "macs" else graph.params()
 
 
 def _checked(graph: GroupGraph, allocation: Allocation) -> Allocation:
@@ -170,7 +171,8 @@ def _without_cost(graph: GroupGraph, widths: Widths) -> npt.NDArray[np.bool_]:
     return np.asarray((graph.params_of(without) == graph.params_of(widths)) & ~graph.is_block)
 
 
-def _widths_at(graph: GroupGraph, ratios: Allocation, factor: npt.ArrayLike) -> Widths:
-    units = np.floor(np.asarray(factor) * ratios * graph.widths / graph.steps + 1e-9)
-    widths = np.clip(units * graph.steps, graph.floors, graph.widths)
+def _widths_at(costs: Costs, ratios: Allocation, factor: npt.ArrayLike) -> Widths:
+    graph = costs.graph
+    units = np.floor(np.asarray(factor) * ratios * graph.widths / costs.steps + 1e-9)
+    widths = np.clip(units * costs.steps, costs.floors, graph.widths)
     return np.where(graph.is_block, ratios > 0, widths).astype(np.int64)

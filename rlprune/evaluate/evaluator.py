@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from rlprune.calling import Inputs, call, concatenate, main_output, split, take, to_device
-from rlprune.cost.latency import LatencyMeter
+from rlprune.cache.fingerprint import combined, of_problem
+from rlprune.calling import take, to_device
+from rlprune.config import EvaluationSettings
 from rlprune.data.splits import DataSplits, Split
 from rlprune.errors import SplitError
 from rlprune.evaluate.recalibrate import recalibrate
+from rlprune.evaluate.scoring import PlanScorer, Score, Scorer, forward
 from rlprune.evaluate.tasks import Task, infer_task
 from rlprune.graph.group_graph import GroupGraph
+from rlprune.latency.provider import LatencyProvider
 from rlprune.surgery.plan import Plan
 
-EVALUATION_BATCH = 512
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """What one plan is worth.
 
@@ -30,7 +32,8 @@ class Measurement:
         quality: accuracy in [0, 1] or PSNR in dB on the same samples, higher is better.
         macs: multiply-accumulates per sample.
         params: number of parameters.
-        latency_kept: measured latency / dense latency, or None where it was not measured.
+        latency_kept: latency / dense latency, or None where nothing is charged for it.
+        is_bound: whether scoring stopped early, the score being what it is at least.
     """
 
     score: float
@@ -38,6 +41,7 @@ class Measurement:
     macs: int
     params: int
     latency_kept: float | None = None
+    is_bound: bool = False
 
 
 @dataclass
@@ -70,17 +74,20 @@ class Ledger:
 
 
 class Evaluator:
-    """Scores plans of one dense model on a fixed batch of the search split.
+    """Scores plans of one dense model on fixed samples of the search split.
 
     Args:
         model: the dense model, in eval mode on `device`.
         graph: its dependency groups.
         data: the four splits; only search and validation are ever used here.
-        search_images: how many samples of the search split recalibrate and score; the same for
-            every plan (common random numbers).
-        latency: measures candidates; None leaves `latency_kept` empty.
-        seed: chooses the samples among the search split.
+        latency: what candidates are charged for their latency; None leaves `latency_kept` empty.
+        seed: chooses the samples among the search split; they are the same for every plan (common
+            random numbers).
         device: where to evaluate.
+        settings: how many samples, passes and precision.
+
+    Attributes:
+        scorer: scores plans; may be replaced by one that asks other processes.
     """
 
     def __init__(
@@ -89,69 +96,86 @@ class Evaluator:
         graph: GroupGraph,
         data: DataSplits,
         *,
-        search_images: int,
-        latency: LatencyMeter | None,
+        latency: LatencyProvider | None,
         seed: int,
         device: torch.device,
+        settings: EvaluationSettings | None = None,
     ) -> None:
+        settings = settings or EvaluationSettings()
+        self.settings = settings
         self.model = model
         self.graph = graph
         self.device = device
         self.ledger = Ledger()
-        self._latency = latency
-        self._cache: dict[tuple[tuple[int, ...], ...], Measurement] = {}
+        self.latency = latency
+        self._cache: dict[bytes, Measurement] = {}
         inputs, targets = _require(data.search, "search").tensors()
         chosen = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
-        chosen = chosen[:search_images]
+        chosen = chosen[: settings.images]
         self.inputs = to_device(take(inputs, chosen), device)
-        self._targets = targets[chosen].to(device)
-        self._dense_outputs = forward(model, self.inputs)
-        self.task = infer_task(self._dense_outputs, self.inputs, self._targets, data.num_classes)
+        self.targets = targets[chosen].to(device)
+        self.dense_outputs = forward(model, self.inputs)
+        self.task = infer_task(self.dense_outputs, self.inputs, self.targets, data.num_classes)
+        self.scorer: PlanScorer = Scorer(
+            model, graph, self.inputs, self.targets, self.task, settings
+        )
 
-    @property
-    def measures_latency(self) -> bool:
-        """Whether candidates can be timed."""
-        return self._latency is not None
+    def evaluate(
+        self, plan: Plan, *, profile: bool = False, at_most: float = math.inf
+    ) -> Measurement:
+        """Score one plan; see `evaluate_many`."""
+        return self.evaluate_many([plan], profile=profile, at_most=at_most)[0]
 
-    def evaluate(self, plan: Plan, *, latency: bool = False, profile: bool = False) -> Measurement:
-        """Materialise, recalibrate and score a plan, or look it up.
+    def evaluate_many(
+        self, plans: Sequence[Plan], *, profile: bool = False, at_most: float = math.inf
+    ) -> list[Measurement]:
+        """Materialise, recalibrate and score plans, or look them up.
 
         Args:
-            plan: a plan for this evaluator's graph.
-            latency: measure `latency_kept` too, where a meter was given.
-            profile: count the evaluation as part of a profile.
+            plans: for this evaluator's graph.
+            profile: count the evaluations as part of a profile.
+            at_most: scoring of a plan may stop once its score must exceed this; its measurement is
+                then a bound and is not kept.
         """
-        timed = latency and self.measures_latency
-        known = self._cache.get(plan.key)
-        if known is not None and (known.latency_kept is not None or not timed):
-            self.ledger.cache_hits += 1
-            return known
-        small = plan.apply(self.model)
-        if known is None:
-            known = self._score(plan, small)
-            self.ledger.evaluations += not profile
-            self.ledger.profile_evaluations += profile
-        if timed and self._latency is not None:
-            known = replace(known, latency_kept=self._latency.kept(small))
-        self._cache[plan.key] = known
-        return known
+        found: dict[bytes, Measurement] = {}
+        missing: dict[bytes, Plan] = {}
+        for plan in plans:
+            known = self._cache.get(plan.key)
+            if known is None:
+                missing.setdefault(plan.key, plan)
+            else:
+                found[plan.key] = known
+        scores = self.scorer.score(list(missing.values()), at_most) if missing else []
+        for (key, plan), score in zip(missing.items(), scores, strict=True):
+            found[key] = self._measurement(plan, score)
+            if not score.is_bound:
+                self._cache[key] = found[key]
+        self.ledger.evaluations += 0 if profile else len(missing)
+        self.ledger.profile_evaluations += len(missing) if profile else 0
+        self.ledger.cache_hits += len(plans) - len(missing)
+        return [found[plan.key] for plan in plans]
+
+    def _measurement(self, plan: Plan, score: Score) -> Measurement:
+        return Measurement(
+            score=score.score,
+            quality=score.quality,
+            macs=self.graph.macs(plan),
+            params=self.graph.params(plan),
+            latency_kept=None if self.latency is None else float(self.latency.kept(plan.widths)),
+            is_bound=score.is_bound,
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What every score depends on: weights, forward, samples, device, threads and settings."""
+        problem = of_problem(self.model, self.graph, self.inputs, self.targets, self.dense_outputs)
+        return combined(problem, self.task.name, self.settings.model_dump_json())
 
     def repaired(self, plan: Plan) -> nn.Module:
         """Return the pruned model with recalibrated BatchNorm statistics."""
         small = plan.apply(self.model)
         recalibrate(small, self.inputs)
         return small
-
-    def _score(self, plan: Plan, small: nn.Module) -> Measurement:
-        recalibrate(small, self.inputs)
-        outputs = forward(small, self.inputs)
-        score = float(self.task.divergence(outputs, self._dense_outputs))
-        return Measurement(
-            score=score if math.isfinite(score) else float("inf"),
-            quality=self.task.quality(outputs, self.inputs, self._targets),
-            macs=self.graph.macs(plan),
-            params=self.graph.params(plan),
-        )
 
     def validate(self, model: nn.Module, split: Split) -> float:
         """Return the task's metric of any model on the validation split.
@@ -167,13 +191,6 @@ def measure_quality(model: nn.Module, data: Split, task: Task) -> float:
     device = next(model.parameters()).device
     inputs, targets = to_device(data.tensors(), device)
     return task.quality(forward(model, inputs), inputs, targets)
-
-
-def forward(model: nn.Module, inputs: Inputs) -> Tensor:
-    """Run in batches without gradients; return the main output."""
-    with torch.inference_mode():
-        batches = split(inputs, EVALUATION_BATCH)
-        return concatenate([main_output(call(model, batch)) for batch in batches])
 
 
 def _require(split: Split, role: str) -> Split:

@@ -6,6 +6,9 @@ is called adaptive batch normalisation.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -21,19 +24,29 @@ def recalibrate(model: nn.Module, inputs: calling.Inputs, batch_size: int = 256)
         inputs: those of the search split; targets are not needed.
         batch_size: samples per forward pass.
     """
+    with collecting_statistics(model) as has_statistics, torch.no_grad():
+        for batch in calling.split(inputs, batch_size) if has_statistics else ():
+            if calling.batch_size(batch) > 1:
+                calling.call(model, batch)
+
+
+@contextmanager
+def collecting_statistics(model: nn.Module) -> Iterator[bool]:
+    """Let BatchNorm normalise by each batch and average what it sees; all else is in eval mode.
+
+    Yields:
+        Whether there is any BatchNorm with running statistics. The model ends in eval mode.
+    """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     model.eval()
-    if not norms:
-        return
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average over the batches
         norm.train()
-    with torch.no_grad():
-        for batch in calling.split(inputs, batch_size):
-            if calling.batch_size(batch) > 1:
-                calling.call(model, batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
+    try:
+        yield bool(norms)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()

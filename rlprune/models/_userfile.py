@@ -13,6 +13,8 @@ from typing import cast
 
 from rlprune.errors import RLPruneError, UnknownNameError
 
+_loaded: dict[Path, tuple[bytes, ModuleType]] = {}
+
 
 def is_user_file(spec: str) -> bool:
     """Whether what the user typed points into a Python file."""
@@ -32,8 +34,8 @@ def call_factory(spec: str, error: type[RLPruneError]) -> object:
         raise error(f"{spec!r} names no function; type path/to/file.py:factory")
     if not Path(path).is_file():
         raise error(f"there is no file {path!r}; type path/to/file.py:factory")
-    with _importable(Path(path).resolve().parent), user_code(spec, error):
-        factory = _attribute(_load(Path(path)), name, path, error)
+    with importable(Path(path).resolve().parent), user_code(spec, error):
+        factory = _attribute(load_file(Path(path)), name, path, error)
         return factory()
 
 
@@ -51,8 +53,21 @@ def user_code(what: str, error: type[RLPruneError]) -> Iterator[None]:
         raise error(f"{what} failed with {reason}") from cause
 
 
-def _load(path: Path) -> ModuleType:
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+def loaded_files() -> list[Path]:
+    """Return the files that this process has loaded, in their order."""
+    return list(_loaded)
+
+
+def load_file(path: Path) -> ModuleType:
+    """Run a user's file as a module, which has the same name in every process.
+
+    A file that has not changed is not run again: what it defines could not be pickled otherwise.
+    """
+    path = path.resolve()
+    source = path.read_bytes()
+    if path in _loaded and _loaded[path][0] == source:
+        return _loaded[path][1]
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
     name = f"_rlprune_user_{path.stem}_{digest}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -61,6 +76,7 @@ def _load(path: Path) -> ModuleType:
     # Dataclasses and pickling of what the file defines look the module up here.
     sys.modules[name] = module
     spec.loader.exec_module(module)
+    _loaded[path] = source, module
     return module
 
 
@@ -85,7 +101,7 @@ def _is_own(module: ModuleType, key: str, value: object) -> bool:
 
 
 @contextmanager
-def _importable(folder: Path) -> Iterator[None]:
+def importable(folder: Path) -> Iterator[None]:
     """Let the file import its neighbours, as it could if it were run as a script."""
     entry = str(folder)
     sys.path.insert(0, entry)

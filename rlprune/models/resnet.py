@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,15 +33,28 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A ResNet of 6 n + 2 layers."""
+    """A ResNet of 6 n + 2 layers.
 
-    def __init__(self, blocks_per_stage: int, in_channels: int, num_classes: int) -> None:
+    Args:
+        blocks_per_stage: n.
+        in_channels: of the images.
+        num_classes: of the classifier.
+        widths: channels of the stages.
+    """
+
+    def __init__(
+        self,
+        blocks_per_stage: int,
+        in_channels: int,
+        num_classes: int,
+        widths: Sequence[int] = _WIDTHS,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, _WIDTHS[0], 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(_WIDTHS[0])
+        self.conv = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(widths[0])
         blocks: list[nn.Module] = []
-        width = _WIDTHS[0]
-        for stage, out_width in enumerate(_WIDTHS):
+        width = widths[0]
+        for stage, out_width in enumerate(widths):
             for index in range(blocks_per_stage):
                 stride = 2 if stage > 0 and index == 0 else 1
                 blocks.append(BasicBlock(width, out_width, stride))

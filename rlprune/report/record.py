@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rlprune.cost.confirm import Confirmed
 from rlprune.evaluate.evaluator import Ledger
 from rlprune.graph.group_graph import Group
 from rlprune.problem import Problem
@@ -42,19 +43,18 @@ def pruned_result(
     self_ratio: dict[str, float],
     search: Search,
     seed: int,
+    *,
+    confirmed: Confirmed | None = None,
+    runtime: str = "eager",
 ) -> Result:
-    """Record one network that was pruned."""
-    achieved = problem.budget.achieved(problem.graph, plan.widths)
+    """Record one network that was pruned; `confirmed` says what a limited latency came to."""
     return Result(
         command="apply",
         model=problem.name,
         data=problem.data.tag,
         seed=seed,
-        device=describe_device(problem.evaluator.device),
-        budgets=tuple(
-            BudgetRecord(quantity=quantity, kept=kept, achieved=achieved[quantity])
-            for quantity, kept in problem.budget.limits
-        ),
+        device=describe_device(problem.evaluator.device, runtime),
+        budgets=_budgets(problem, plan, confirmed),
         dense=measurements["dense"],
         pruned=measurements["pruned"],
         finetuned=measurements.get("finetuned"),
@@ -82,6 +82,19 @@ def training_result(
         left_out=tuple(item for problem in distinct.values() for item in _left_out(problem)),
         training=training,
     )
+
+
+def _budgets(problem: Problem, plan: Plan, confirmed: Confirmed | None) -> tuple[BudgetRecord, ...]:
+    achieved = problem.budget.achieved(problem.costs, plan.widths)
+    records = []
+    for quantity, kept in problem.budget.limits:
+        record = BudgetRecord(quantity=quantity, kept=kept, achieved=achieved[quantity])
+        if quantity == "latency" and confirmed is not None:
+            latency = confirmed.latency
+            found = {"achieved": latency.value, "interval": (latency.low, latency.high)}
+            record = record.model_copy(update={**found, "predicted": confirmed.predicted})
+        records.append(record)
+    return tuple(records)
 
 
 def _groups(plan: Plan) -> tuple[GroupRecord, ...]:

@@ -31,7 +31,13 @@ class Metric(_Record):
 
 
 class Measured(_Record):
-    """One network, on the test split, with latencies measured side by side with the others."""
+    """One network, on the test split, with latencies measured side by side with the others.
+
+    Attributes:
+        bytes: of the file that holds its weights.
+        activation_bytes: most that is alive at one moment of a forward pass of one sample.
+        latency_ms: by batch, `batch_1` and so on.
+    """
 
     accuracy: float | None
     metric: Metric
@@ -39,6 +45,7 @@ class Measured(_Record):
     macs: int
     params: int
     bytes: int
+    activation_bytes: int
     latency_ms: dict[str, Timing]
 
 
@@ -49,14 +56,23 @@ class Device(_Record):
     type: str
     threads: int
     torch: str
+    runtime: str = "eager"
 
 
 class BudgetRecord(_Record):
-    """A limit and what was achieved, as kept fractions; `achieved` is None after training."""
+    """A limit and what was achieved, as kept fractions.
+
+    Attributes:
+        achieved: None after training; of latency, what was measured end to end.
+        interval: 95 % interval of a measured latency.
+        predicted: what the search took the latency for.
+    """
 
     quantity: str
     kept: float
     achieved: float | None
+    interval: tuple[float, float] | None = None
+    predicted: float | None = None
 
 
 class Search(_Record):

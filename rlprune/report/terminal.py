@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from rlprune.report.result import GroupRecord, Measured, Result
+from rlprune.report.result import BudgetRecord, GroupRecord, Measured, Result
 
 SELF_RATIO_TOLERANCE = 0.1
 
@@ -30,13 +30,23 @@ def rows_of(result: Result) -> list[tuple[str, ...]]:
             (
                 name,
                 f"{m.metric.value:.4f}",
-                f"{m.macs:,} ({m.macs / dense.macs:.1%})",
-                f"{m.params:,} ({m.params / dense.params:.1%})",
-                f"{m.bytes:,}",
+                f"{short(m.macs)} ({m.macs / dense.macs:.0%})",
+                f"{short(m.params)} ({m.params / dense.params:.0%})",
+                f"{short(m.bytes)}B",
+                f"{short(m.activation_bytes)}B",
                 *ratios,
             )
         )
     return rows
+
+
+def short(count: float) -> str:
+    """Write a count with three digits, such as 2.53M."""
+    for unit in ("", "k", "M", "G"):
+        if count < 999.5:
+            return f"{count:.3g}{unit}"
+        count /= 1000
+    return f"{count:.3g}T"
 
 
 def columns_of(result: Result) -> tuple[str, ...]:
@@ -44,21 +54,35 @@ def columns_of(result: Result) -> tuple[str, ...]:
     dense = result.dense
     metric = f"{dense.metric.name} ({dense.split})" if dense else "metric"
     batches = tuple(f"latency, {b.replace('_', ' ')}" for b in (dense.latency_ms if dense else ()))
-    return ("network", metric, "MACs (kept)", "params (kept)", "bytes", *batches)
+    return (
+        "network",
+        metric,
+        "MACs (kept)",
+        "params (kept)",
+        "file bytes",
+        "peak activation bytes",
+        *batches,
+    )
 
 
 def result_table(result: Result) -> Table:
     """Return the before-and-after table of an apply run."""
-    budgets = ", ".join(
-        f"{b.quantity} <= {b.kept:g}" + ("" if b.achieved is None else f" (got {b.achieved:.4f})")
-        for b in result.budgets
-    )
+    budgets = ", ".join(f"{b.quantity} <= {b.kept:g}{_achieved(b)}" for b in result.budgets)
     table = Table(title=f"{result.model} on {result.data}, {budgets}, by {result.search.method}")
     for i, column in enumerate(columns_of(result)):
         table.add_column(column, justify="left" if i == 0 else "right")
     for row in rows_of(result):
         table.add_row(*row)
     return table
+
+
+def _achieved(budget: BudgetRecord) -> str:
+    if budget.achieved is None:
+        return ""
+    if budget.interval is None:
+        return f" (got {budget.achieved:.4f})"
+    low, high = budget.interval
+    return f" (measured {budget.achieved:.3f}, 95 % interval {low:.3f} to {high:.3f})"
 
 
 def groups_table(result: Result) -> Table:
@@ -109,6 +133,12 @@ def warnings_of(result: Result) -> list[str]:
                 warnings.append(
                     f"NOT FASTER at {batch.replace('_', ' ')}: {kept:.2f}x the dense latency"
                 )
+    for budget in result.budgets:
+        if budget.achieved is not None and budget.achieved > budget.kept:
+            warnings.append(
+                f"BUDGET MISSED: {budget.quantity} is {budget.achieved:.3f} of the dense one's, "
+                f"not {budget.kept:g}; ask for less, or time on a quieter machine"
+            )
     for batch, measured in result.latency_self_ratio.items():
         if abs(measured - 1.0) > SELF_RATIO_TOLERANCE:
             warnings.append(

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from rlprune.errors import PlanError
@@ -60,13 +60,21 @@ def save_pruned(
     )
     with staged_folder(folder) as staging:
         (staging / PLAN_FILE).write_text(document.model_dump_json())
-        tensors = {
-            name: tensor.detach().cpu().clone().contiguous()
-            for name, tensor in small.state_dict().items()
-        }
-        save_file(tensors, staging / WEIGHTS_FILE)
+        save_file(_tensors(small), staging / WEIGHTS_FILE)
         if card is not None:
             (staging / "README.md").write_text(card)
+
+
+def file_bytes(model: nn.Module) -> int:
+    """Return the size of a model's file as `save_pruned` would write it."""
+    return len(save(_tensors(model)))
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().cpu().clone().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
 
 
 def load_plan(folder: str | Path) -> Plan:

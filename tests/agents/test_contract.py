@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_plans_meet_the_budget_on_networks_of_every_family(
     problem = problem_of(name, budget)
     proposal = make().propose(problem, 2)
     assert proposal.method == make().name
-    assert problem.budget.usage(problem.graph, proposal.plan.widths) <= 1
+    assert problem.budget.usage(problem.costs, proposal.plan.widths) <= 1
     assert (proposal.plan.widths >= problem.graph.floors).all()
 
 
@@ -67,7 +68,7 @@ def test_whole_heads_are_kept_and_the_network_runs(make: Make, digits: DataSplit
     assert heads
     assert (plan.widths[heads] % graph.steps[heads] == 0).all()
     assert (plan.widths[heads] >= graph.steps[heads]).all()
-    assert problem.budget.usage(graph, plan.widths) <= 1
+    assert problem.budget.usage(problem.costs, plan.widths) <= 1
     plan.apply(problem.evaluator.model)(problem.evaluator.inputs)
 
 
@@ -120,20 +121,20 @@ def test_random_search_tries_networks_without_some_blocks(
     around_heuristic: bool, problem_of: GetProblem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = problem_of("resnet20", "macs=0.4")
-    evaluate, seen = Evaluator.evaluate, []
+    evaluate, seen = Evaluator.evaluate_many, []
 
-    def watched(self: Evaluator, plan: Plan, **options: bool) -> object:
-        seen.append(plan)
-        return evaluate(self, plan, **options)
+    def watched(self: Evaluator, plans: Sequence[Plan], **options: Any) -> object:
+        seen.extend(plans)
+        return evaluate(self, plans, **options)
 
     problem.reference  # noqa: B018
-    monkeypatch.setattr(Evaluator, "evaluate", watched)
+    monkeypatch.setattr(Evaluator, "evaluate_many", watched)
     RandomSearchAgent(seed=2, around_heuristic=around_heuristic).propose(problem, 24)
     gone = [len(problem.graph.bypassed(plan.kept)) for plan in seen]
     assert gone[0] == 0
     assert 0.4 < np.mean(gone) < 1.8  # one per draw on average
     assert min(gone[1:]) == 0
-    assert all(problem.budget.usage(problem.graph, plan.widths) <= 1 for plan in seen)
+    assert all(problem.budget.usage(problem.costs, plan.widths) <= 1 for plan in seen)
 
 
 def test_the_fixed_agents_keep_all_blocks(problem_of: GetProblem) -> None:
@@ -152,15 +153,15 @@ def test_an_interrupted_search_gives_the_best_plan_so_far(
     kind: str, fresh_plain: Problem, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fresh_plain.reference  # noqa: B018
-    evaluate, calls = Evaluator.evaluate, []
+    evaluate, calls = Evaluator.evaluate_many, []
 
-    def interrupted(self: Evaluator, plan: Plan, **options: bool) -> object:
-        calls.append(plan)
+    def interrupted(self: Evaluator, plans: Sequence[Plan], **options: Any) -> object:
+        calls.extend(plans)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return evaluate(self, plan, **options)
+        return evaluate(self, plans, **options)
 
-    monkeypatch.setattr(Evaluator, "evaluate", interrupted)
+    monkeypatch.setattr(Evaluator, "evaluate_many", interrupted)
     agent: Agent = RandomSearchAgent(seed=1) if kind == "random" else run.training.agent
     proposal = agent.propose(fresh_plain, 50)
     assert len(proposal.history) == 3
@@ -184,7 +185,7 @@ class TestPPO:
         monkeypatch.setattr(PPOAgent, "_action", lambda _, seen, __: -0.9 * float(seen[is_block]))
         plan = run.training.agent.propose(problem).plan
         assert problem.graph.bypassed(plan.kept) == list(problem.graph.blocks)
-        assert problem.budget.usage(problem.graph, plan.widths) <= 1
+        assert problem.budget.usage(problem.costs, plan.widths) <= 1
 
     def test_more_evaluations_never_make_the_plan_worse(self, run: Run, plain: Problem) -> None:
         scores = []

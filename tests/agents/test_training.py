@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from rlprune.agents import train_agent
 from rlprune.agents.callbacks import SCALARS
+from rlprune.agents.training import WalkedSteps
 from rlprune.config import PPOSettings
 from rlprune.evaluate.evaluator import Evaluator
 from rlprune.problem import Problem
@@ -141,8 +145,7 @@ def test_the_record_says_what_the_agent_was_trained_on(run: Run) -> None:
         "episodes": len(returns),
         "seed": 3,
     }
-    # Whole updates: the pool's networks differ in length, so episodes are only about as asked.
-    assert len(returns) >= 12
+    assert len(returns) == 16
     assert not run.training.interrupted
     assert len(run.training.deterministic) == 2
 
@@ -159,6 +162,37 @@ def test_another_seed_trains_another_agent(run: Run) -> None:
     assert train_agent(run.problems, 16, rewards=NO_LATENCY, seed=4).returns != run.training.returns
 
 
+@pytest.mark.parametrize(("asked", "done"), [(1, 4), (4, 4), (5, 8)])
+def test_episodes_are_rounded_up_to_whole_updates(run: Run, asked: int, done: int) -> None:
+    settings = PPOSettings(episodes_per_update=4)
+    training = train_agent(run.problems, asked, settings=settings, rewards=NO_LATENCY)
+    assert len(training.returns) == training.agent.trained_on["episodes"] == done
+
+
+def test_an_update_learns_from_every_step_that_was_walked_and_from_no_other(
+    problem_of: GetProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = [problem_of("mlp"), problem_of("plain_cnn")]
+    batches: list[RolloutBufferSamples] = []
+    get = WalkedSteps.get
+
+    def watched(self: WalkedSteps, batch_size: int | None = None) -> Any:
+        for batch in get(self, batch_size):
+            batches.append(batch)
+            yield batch
+
+    monkeypatch.setattr(WalkedSteps, "get", watched)
+    settings = PPOSettings(episodes_per_update=6, n_epochs=1)
+    returns = train_agent(pool, 6, settings=settings, rewards=NO_LATENCY, seed=2).returns
+    (batch,) = batches
+    lengths = [len(problem.graph.groups) for problem in pool]
+    counts = {walks: walks * lengths[0] + (6 - walks) * lengths[1] for walks in range(1, 6)}
+    assert len(batch.observations) in counts.values()
+    assert batch.observations.any(1).all()
+    # Undiscounted with one payment: every step of a walk returns what the walk was paid.
+    assert {round(value, 4) for value in batch.returns.tolist()} == {round(r, 4) for r in returns}
+
+
 def test_training_goes_on_from_a_given_policy(run: Run) -> None:
     more = train_agent(run.problems, 8, rewards=NO_LATENCY, seed=9, start=run.training.agent)
     assert [before for before, _ in more.deterministic] == [
@@ -169,18 +203,18 @@ def test_training_goes_on_from_a_given_policy(run: Run) -> None:
 def test_an_interrupted_training_keeps_what_it_has_learnt(
     fresh_plain: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate, calls = Evaluator.evaluate, []
+    evaluate, calls = Evaluator.evaluate_many, []
 
-    def interrupted(self: Evaluator, plan: Plan, **options: bool) -> object:
-        calls.append(plan)
-        if len(calls) == 30:
+    def interrupted(self: Evaluator, plans: Sequence[Plan], **options: Any) -> object:
+        calls.append(plans)
+        if len(calls) == 12:
             raise KeyboardInterrupt
-        return evaluate(self, plan, **options)
+        return evaluate(self, plans, **options)
 
-    monkeypatch.setattr(Evaluator, "evaluate", interrupted)
+    monkeypatch.setattr(Evaluator, "evaluate_many", interrupted)
     training = train_agent([fresh_plain], 64, rewards=NO_LATENCY)
     assert training.interrupted
-    assert 0 < len(training.returns) < 30
+    assert 0 < len(training.returns) < 64
     assert training.agent.trained_on["episodes"] == len(training.returns)
     assert len(training.deterministic) == 1
 

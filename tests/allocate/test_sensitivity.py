@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlprune.allocate.sensitivity import EXPONENTS, Sensitivity, profile
+from rlprune.cache.store import NoStore, Store
+from rlprune.config import EvaluationSettings
+from rlprune.data.splits import DataSplits
 from rlprune.evaluate.evaluator import Evaluator, Measurement
+from rlprune.evaluate.scoring import PlanScorer
 from rlprune.graph.group_graph import GroupGraph
-from rlprune.models.registry import BUILTIN_NAMES
+from rlprune.models.registry import BUILTIN_NAMES, LoadedModel
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
 from tests.conftest import GetProblem
@@ -50,7 +59,7 @@ def test_the_reference_meets_the_budget_on_every_network(
     name: str, budget: str, problem_of: GetProblem
 ) -> None:
     problem = problem_of(name, budget)
-    assert problem.budget.usage(problem.graph, problem.reference.plan.widths) <= 1
+    assert problem.budget.usage(problem.costs, problem.reference.plan.widths) <= 1
     assert np.isfinite(problem.sensitivity.scores).all()
 
 
@@ -74,29 +83,34 @@ def test_the_reference_keeps_all_blocks(name: str, budget: str, problem_of: GetP
 class Broken(Evaluator):
     """Scores nothing but the groups named as infinitely bad."""
 
-    def __init__(self, graph: GroupGraph, worthless: Sequence[str]) -> None:
+    def __init__(self, graph: GroupGraph, worthless: Sequence[str], scorer: PlanScorer) -> None:
         self.graph = graph
+        self.scorer = scorer
+        self.fingerprint = "broken"
         self._worthless = worthless
 
-    def evaluate(self, plan: Plan, **_: bool) -> Measurement:
+    def evaluate_many(self, plans: Sequence[Plan], **_: object) -> list[Measurement]:
+        return [Measurement(self._score(plan), 0.0, 1, 1) for plan in plans]
+
+    def _score(self, plan: Plan) -> float:
         cut = next(g for g in self.graph.groups if len(plan.kept[g.name]) < g.width)
-        score = math.inf if cut.name in self._worthless else float(len(cut.name))
-        return Measurement(score, 0.0, 1, 1)
+        return math.inf if cut.name in self._worthless else float(len(cut.name))
 
 
 def test_infinite_scores_become_the_largest_finite_one_and_blocks_spare_channels(
     problem_of: GetProblem,
 ) -> None:
-    graph = problem_of("resnet20").graph
+    evaluator = problem_of("resnet20").evaluator
+    graph, scorer = evaluator.graph, evaluator.scorer
     block = graph.names[next(iter(graph.blocks.values()))]
-    sound = profile(Broken(graph, ()))
+    sound = profile(Broken(graph, (), scorer), NoStore())
     for worthless in ([block], [graph.names[0]], [block, graph.names[0]]):
-        found = profile(Broken(graph, worthless))
+        found = profile(Broken(graph, worthless, scorer), NoStore())
         assert np.isfinite(found.scores).all()
         channels = ~graph.is_block
         assert found.scores[channels].max() == sound.scores[channels].max()
         assert found.scores[graph.names.index(block)] <= sound.scores.max()
-    everything = profile(Broken(graph, graph.names))
+    everything = profile(Broken(graph, graph.names, scorer), NoStore())
     assert everything.scores.tolist() == [1.0] * len(graph.groups)
 
 
@@ -138,3 +152,54 @@ def test_a_network_of_blocks_alone_has_an_allocation() -> None:
     sensitivity = Sensitivity(np.array([1.0, 2.0]), np.array([True, True]))
     assert sensitivity.allocation(0.5).tolist() == [1.0, 1.0]
     assert np.isfinite(np.log(sensitivity.relative)).all()
+
+
+# What is stored
+
+
+def stored(model: LoadedModel, data: DataSplits, folder: Path, **changed: Any) -> Problem:
+    return Problem.build(model, data, measure_latency=False, store=Store(folder), **changed)
+
+
+def test_a_stored_profile_is_the_measured_one_and_is_charged_like_it(
+    tmp_path: Path, loaded: Callable[[str], LoadedModel], digits: DataSplits
+) -> None:
+    first, second = (stored(loaded("plain_cnn"), digits, tmp_path) for _ in range(2))
+    expected = first.sensitivity.scores.tolist()
+
+    def unexpected(*_: object) -> None:
+        raise AssertionError("measured again")
+
+    second.evaluator.scorer.score = unexpected  # type: ignore[assignment,method-assign]
+    assert second.sensitivity.scores.tolist() == expected
+    assert second.ledger == first.ledger
+    assert second.ledger.profile_evaluations == len(expected)
+
+
+@pytest.mark.parametrize(
+    "change", ["weights", "samples", "number of samples", "precision", "forward"]
+)
+def test_a_profile_of_anything_else_is_measured_again(
+    change: str, tmp_path: Path, loaded: Callable[[str], LoadedModel], digits: DataSplits
+) -> None:
+    network = loaded("plain_cnn")
+    _ = stored(network, digits, tmp_path).sensitivity
+    settings: dict[str, Any] = {}
+    if change == "weights":
+        network = replace(network, module=copy.deepcopy(network.module))
+        with torch.no_grad():
+            next(network.module.parameters()).flatten()[0] += 1e-3
+    elif change == "forward":
+        other = copy.deepcopy(network.module)
+        other.register_forward_hook(lambda module, inputs, outputs: 2 * outputs)
+        network = replace(network, module=other)
+    elif change == "samples":
+        settings["seed"] = 1
+    elif change == "number of samples":
+        settings["evaluation"] = EvaluationSettings(images=100)
+    else:
+        settings["evaluation"] = EvaluationSettings(precision="float16")
+    again = stored(network, digits, tmp_path, **settings)
+    assert Store(tmp_path).get("sensitivity-1", again.evaluator.fingerprint) is None
+    assert len(again.sensitivity.scores) == len(again.graph.groups)
+    assert Store(tmp_path).get("sensitivity-1", again.evaluator.fingerprint) is not None

@@ -10,12 +10,13 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
-from rlprune.config import RewardSettings
+from rlprune.config import EvaluationSettings, RewardSettings
 from rlprune.data.splits import DataSplits
 from rlprune.envs import ENV_ID, ChannelPruningEnv
 from rlprune.evaluate.evaluator import Evaluator
@@ -120,7 +121,7 @@ def test_an_action_below_the_threshold_removes_a_block_and_the_budget_goes_to_th
     plan = info["plan"]
     assert graph.bypassed(plan.kept) == [first, last]
     assert info["groups"][graph.names[graph.blocks[first]]] == 0
-    assert problem.budget.usage(graph, plan.widths) <= 1
+    assert problem.budget.usage(problem.costs, plan.widths) <= 1
     assert info["measurement"].macs == graph.macs(plan) <= graph.macs() / 2
     heuristic = problem.reference.plan.widths
     assert plan.widths[~graph.is_block].sum() > heuristic[~graph.is_block].sum()
@@ -163,7 +164,7 @@ def test_actions_beyond_the_range_count_as_its_end(plain: Problem) -> None:
 def test_every_episode_meets_the_budget_and_reports_what_it_did(plain: Problem, seed: int) -> None:
     _, rewards, info = play(make(plain), random_actions(plain, seed))
     plan, measured = info["plan"], info["measurement"]
-    assert plain.budget.usage(plain.graph, plan.widths) <= 1
+    assert plain.budget.usage(plain.costs, plan.widths) <= 1
     assert measured == plain.evaluate(plan)
     assert info["groups"] == {
         group.name: len(plan.kept[group.name]) / group.width for group in plain.graph.groups
@@ -231,60 +232,53 @@ def test_the_text_rendering_shows_the_decisions(plain: Problem) -> None:
 # Latency
 
 
-class ByWidth:
-    """Charges a factor times the kept parameters, so every plan has its price without a clock."""
+class PerChannel:
+    """Charges every kept channel the same."""
 
-    def __init__(self, factor: Callable[[float], float]) -> None:
-        self.factor = factor
-        self.asked = 0
-
-    def kept(self, model: torch.nn.Module) -> float:
-        self.asked += 1
-        return self.factor(sum(p.numel() for p in model.parameters()) / 1e5)
+    def kept(self, widths: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        return np.asarray(widths, dtype=np.float64).sum(-1) / 100
 
 
-def timed_problem(plain: Problem, meter: ByWidth) -> Problem:
+@pytest.fixture
+def charged(plain: Problem) -> Problem:
     evaluator = Evaluator(
         plain.evaluator.model,
         plain.graph,
         plain.data,
-        search_images=128,
-        latency=meter,  # type: ignore[arg-type]
+        latency=PerChannel(),
         seed=0,
         device=torch.device("cpu"),
+        settings=EvaluationSettings(images=128),
     )
     return Problem("plain_cnn", evaluator, plain.data, plain.budget)
 
 
-def test_a_slower_plan_is_paid_less(plain: Problem) -> None:
-    prices = iter([1.0, 0.5, 2.0])  # the heuristic, then two plans
-    problem = timed_problem(plain, ByWidth(lambda _: next(prices)))
-    env = make(problem, settings=RewardSettings(quality=0, macs=0, latency=0.1))
-    _, fast, info = play(env, random_actions(problem, 1))
-    assert fast[-1] == pytest.approx(0.1 * math.log(2))
-    assert info["measurement"].latency_kept == 0.5
-    _, slow, info = play(env, random_actions(problem, 2))
-    assert slow[-1] == pytest.approx(-0.1 * math.log(2))
-    assert info["reward_terms"]["latency"] == pytest.approx(slow[-1])
+def test_a_slower_plan_is_paid_less(charged: Problem) -> None:
+    env = make(charged, settings=RewardSettings(quality=0, macs=0, latency=0.1))
+    heuristic = charged.reference.plan.widths.sum()
+    seen = []
+    for seed in (1, 2):
+        _, rewards, info = play(env, random_actions(charged, seed))
+        channels = info["plan"].widths.sum()
+        assert info["measurement"].latency_kept == pytest.approx(channels / 100)
+        assert rewards[-1] == pytest.approx(0.1 * math.log(heuristic / channels))
+        assert info["reward_terms"]["latency"] == rewards[-1]
+        seen.append((channels, -rewards[-1]))
+    assert sorted(seen) == sorted(seen, key=lambda pair: pair[1])
+    assert seen[0] != seen[1]
 
 
-def test_zero_actions_are_paid_nothing_with_latency_too(plain: Problem) -> None:
-    problem = timed_problem(plain, ByWidth(lambda size: size))
+def test_zero_actions_are_paid_nothing_with_latency_too(charged: Problem) -> None:
     _, rewards, info = play(
-        make(problem, settings=RewardSettings()), [0.0] * len(problem.graph.groups)
+        make(charged, settings=RewardSettings()), [0.0] * len(charged.graph.groups)
     )
     assert info["measurement"].latency_kept is not None
     assert rewards[-1] == 0
 
 
-def test_weight_zero_turns_measuring_off(plain: Problem) -> None:
-    meter = ByWidth(lambda size: size)
-    problem = timed_problem(plain, meter)
-    env = make(problem)
-    asked_for_the_heuristic = meter.asked
-    _, _, info = play(env, random_actions(problem, 1))
-    assert meter.asked == asked_for_the_heuristic
-    assert info["measurement"].latency_kept is None
+def test_with_weight_zero_latency_does_not_count(charged: Problem) -> None:
+    _, _, info = play(make(charged), random_actions(charged, 1))
+    assert info["measurement"].latency_kept is not None
     assert info["reward_terms"]["latency"] == 0
 
 

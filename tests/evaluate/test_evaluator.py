@@ -6,15 +6,18 @@ import copy
 import dataclasses
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
-from torch import nn
 from torch.utils.data import TensorDataset
 
 from rlprune.agents import RandomSearchAgent
+from rlprune.config import EvaluationSettings
 from rlprune.data.splits import DataSplits, Split
 from rlprune.errors import SplitError
-from rlprune.evaluate.evaluator import EVALUATION_BATCH, Evaluator, Ledger, forward
+from rlprune.evaluate.evaluator import Evaluator, Ledger
+from rlprune.evaluate.scoring import MOST_SAMPLES, forward
 from rlprune.models.registry import BUILTIN_NAMES, LoadedModel
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
@@ -23,27 +26,26 @@ from tests.conftest import GetProblem
 from tests.oracles import assert_same_tensors, counted_macs, counted_params, outputs, random_plan
 
 
-class FixedMeter:
-    """Charges a constant and remembers what it was asked."""
+class PerChannel:
+    """Charges every kept channel the same and remembers what it was asked."""
 
-    def __init__(self, kept: float = 0.5) -> None:
-        self.value = kept
-        self.asked: list[nn.Module] = []
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
 
-    def kept(self, model: nn.Module) -> float:
-        self.asked.append(model)
-        return self.value
+    def kept(self, widths: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        self.asked.append(np.asarray(widths).tolist())
+        return np.asarray(widths, dtype=np.float64).sum(-1)
 
 
-def with_meter(problem: Problem, meter: FixedMeter | None, images: int = 64) -> Evaluator:
+def charged(problem: Problem, latency: PerChannel | None) -> Evaluator:
     return Evaluator(
         problem.evaluator.model,
         problem.graph,
         problem.data,
-        search_images=images,
-        latency=meter,  # type: ignore[arg-type]
+        latency=latency,
         seed=0,
         device=torch.device("cpu"),
+        settings=EvaluationSettings(images=64),
     )
 
 
@@ -122,7 +124,11 @@ def test_evaluating_changes_nothing_in_the_dense_model(plain: Problem) -> None:
 def test_the_seed_chooses_the_search_images(digits: DataSplits, plain: Problem) -> None:
     def images(seed: int) -> torch.Tensor:
         problem = Problem.build(
-            plain.evaluator.model, digits, search_images=32, seed=seed, measure_latency=False
+            plain.evaluator.model,
+            digits,
+            evaluation=EvaluationSettings(images=32),
+            seed=seed,
+            measure_latency=False,
         )
         return problem.evaluator.inputs
 
@@ -132,7 +138,7 @@ def test_the_seed_chooses_the_search_images(digits: DataSplits, plain: Problem) 
 
 
 def test_keyword_inputs_and_named_outputs_run_in_batches_like_any_other() -> None:
-    network, count = nets.build("gated"), EVALUATION_BATCH + 3
+    network, count = nets.build("gated"), MOST_SAMPLES + 3
     inputs = {"scale": torch.full((count, 1), 2.0), "image": nets.images(count)}
     found = forward(nets.Keywords(network), inputs)
     assert torch.equal(found, 2 * forward(network, inputs["image"]))
@@ -201,25 +207,18 @@ def test_validation_takes_the_validation_split_only(
 # Latency
 
 
-def test_latency_is_measured_only_when_asked_and_once_per_plan(plain: Problem) -> None:
-    meter = FixedMeter(0.25)
-    evaluator, plan = with_meter(plain, meter), random_plan(plain.graph, 1)
-    assert evaluator.evaluate(plan).latency_kept is None
-    assert meter.asked == []
-    assert evaluator.evaluate(plan, latency=True).latency_kept == 0.25
-    assert evaluator.evaluate(plan, latency=True).latency_kept == 0.25
-    assert evaluator.evaluate(plan).latency_kept == 0.25
-    assert len(meter.asked) == 1
-    assert counted_params(meter.asked[0]) == plain.graph.params(plan)
-    # Timing a plan that is already scored is not another evaluation.
-    assert evaluator.ledger == Ledger(evaluations=1, profile_evaluations=0, cache_hits=2)
+def test_a_measurement_holds_what_the_provider_charges_and_the_provider_is_asked_once(
+    plain: Problem,
+) -> None:
+    latency = PerChannel()
+    evaluator, plan = charged(plain, latency), random_plan(plain.graph, 1)
+    assert evaluator.evaluate(plan).latency_kept == plan.widths.sum()
+    assert evaluator.evaluate(plan).latency_kept == plan.widths.sum()
+    assert latency.asked == [plan.widths.tolist()]
 
 
-def test_without_a_meter_no_latency_is_recorded(plain: Problem) -> None:
-    evaluator = with_meter(plain, None)
-    assert not evaluator.measures_latency
-    assert evaluator.evaluate(random_plan(plain.graph, 1), latency=True).latency_kept is None
-    assert with_meter(plain, FixedMeter()).measures_latency
+def test_without_a_provider_no_latency_is_recorded(plain: Problem) -> None:
+    assert charged(plain, None).evaluate(random_plan(plain.graph, 1)).latency_kept is None
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from rlprune.report.result import (
     read_result,
 )
 from rlprune.report.run_folder import check_free, next_free, write_header
-from rlprune.report.terminal import groups_table, rows_of, warnings_of
+from rlprune.report.terminal import groups_table, result_table, rows_of, short, warnings_of
 
 SEARCH = Search(
     method="ppo",
@@ -48,6 +48,7 @@ def measured(macs: int, latency_ms: float) -> Measured:
         macs=macs,
         params=10 * macs,
         bytes=40 * macs,
+        activation_bytes=7 * macs,
         latency_ms={"batch_1": timing, "batch_64": timing},
     )
 
@@ -86,7 +87,10 @@ def test_a_damaged_result_is_one_clear_error(text: str, tmp_path: Path) -> None:
 def test_the_table_relates_every_network_to_the_dense_one() -> None:
     dense, pruned = rows_of(result())
     assert dense[0] == "dense"
-    assert "400 (40.0%)" in pruned
+    assert "400 (40%)" in pruned
+    assert "4k (40%)" in pruned
+    assert "16kB" in pruned
+    assert "2.8kB" in pruned
     assert "0.50 ms (50%)" in pruned
 
 
@@ -178,3 +182,29 @@ def test_a_taken_folder_is_refused_and_the_next_free_name_is_found(tmp_path: Pat
     with pytest.raises(RunError, match="already holds"):
         check_free(taken)
     assert next_free(taken) == tmp_path / "demo-2"
+
+
+def limited(achieved: float) -> Result:
+    budget = BudgetRecord(
+        quantity="latency", kept=0.6, achieved=achieved, interval=(0.57, 0.63), predicted=0.55
+    )
+    return result(budgets=(budget,))
+
+
+def test_a_latency_budget_shows_what_was_measured_with_its_interval() -> None:
+    title = str(result_table(limited(0.59)).title)
+    assert "latency <= 0.6 (measured 0.590, 95 % interval 0.570 to 0.630)" in title
+    assert warnings_of(limited(0.59)) == []
+
+
+def test_a_missed_budget_is_reported_loudly() -> None:
+    (warning,) = warnings_of(limited(0.61))
+    assert "BUDGET MISSED: latency is 0.610" in warning
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0"), (999, "999"), (1000, "1k"), (2_532_352, "2.53M"), (999_999, "1M"), (4.1e12, "4.1T")],
+)
+def test_counts_are_written_with_three_digits(count: float, text: str) -> None:
+    assert short(count) == text

@@ -1,0 +1,222 @@
+"""Plan -> search score: materialise, recalibrate and run the search batch, in one pass."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from rlprune.calling import (
+    Inputs,
+    batch_size,
+    call,
+    concatenate,
+    main_output,
+    take,
+    tensors_in,
+)
+from rlprune.config import EvaluationSettings, Precision
+from rlprune.evaluate.recalibrate import collecting_statistics, recalibrate
+from rlprune.evaluate.tasks import Task
+from rlprune.graph.group_graph import GroupGraph
+from rlprune.latency.clock import keep_freed_memory
+from rlprune.surgery.plan import Plan
+from rlprune.surgery.pool import Pool
+
+MOST_SAMPLES, MOST_ELEMENTS = 512, 32 * 3 * 224 * 224
+"""Of one forward pass: 512 images of 32 x 32, or 32 of 224 x 224."""
+
+_SAME_OUTPUTS = 1e-3
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a plan does to the outputs.
+
+    Attributes:
+        score: divergence to the dense network, a loss; infinite where it could not be computed.
+        quality: the task's metric.
+        is_bound: whether scoring stopped early: then `score` is what it is at least, and `quality`
+            is that of the samples seen.
+    """
+
+    score: float
+    quality: float
+    is_bound: bool = False
+
+
+INFEASIBLE = Score(math.inf, -math.inf)
+"""Of a plan whose network does not fit into memory."""
+
+
+class PlanScorer(Protocol):
+    """Scores plans of one network, in this process or in others."""
+
+    @property
+    def lanes(self) -> int:
+        """How many plans are scored at the same time."""
+
+    def score(self, plans: Sequence[Plan], at_most: float = math.inf) -> list[Score]:
+        """Return the score of each plan; one may stop as soon as it must exceed `at_most`."""
+
+
+class Scorer:
+    """Scores plans one after the other on samples that stay on the device.
+
+    Args:
+        model: the dense model, in eval mode.
+        graph: its dependency groups.
+        inputs: samples on the model's device.
+        targets: theirs.
+        dense_outputs: of the dense model for these inputs, or None to compute them.
+        task: what divergence and quality mean.
+        settings: passes and precision.
+    """
+
+    lanes = 1
+
+    def __init__(
+        self,
+        model: nn.Module,
+        graph: GroupGraph,
+        inputs: Inputs,
+        targets: Tensor,
+        task: Task,
+        settings: EvaluationSettings,
+    ) -> None:
+        self._model = model
+        self._graph = graph
+        self._task = task
+        self._settings = settings
+        self._inputs, self._targets = inputs, targets
+        keep_freed_memory()
+        self._batches = batches_of(_in_fastest_layout(model, inputs), settings.batch_size)
+        self._dtype = _autocast_dtype(settings.precision, targets.device)
+        with torch.inference_mode():
+            self._dense = [self._run(model, batch) for batch in self._batches]
+
+    @cached_property
+    def _pool(self) -> Pool:
+        return Pool(self._model, self._graph)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_pool"}
+
+    @property
+    def passes(self) -> int:
+        """Forward passes over all samples per plan."""
+        return 1 if self._settings.passes == "shared" else 2
+
+    def score(self, plans: Sequence[Plan], at_most: float = math.inf) -> list[Score]:
+        """Score plans in turn; one whose network does not fit into memory is infeasible."""
+        scores = []
+        for plan in plans:
+            try:
+                scores.append(self._score(plan, at_most))
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
+                scores.append(INFEASIBLE)
+        return scores
+
+    def _score(self, plan: Plan, at_most: float) -> Score:
+        small = self._pool.materialise(plan)
+        if self._settings.passes == "separate":
+            recalibrate(small, self._inputs)
+            with torch.inference_mode():
+                return self._scored(small, at_most)
+        with collecting_statistics(small), torch.inference_mode():
+            return self._scored(small, at_most)
+
+    def _scored(self, small: nn.Module, at_most: float) -> Score:
+        total = batch_size(self._inputs)
+        outputs: list[Tensor] = []
+        partial = 0.0
+        for batch, dense in zip(self._batches, self._dense, strict=True):
+            outputs.append(self._run(small, batch))
+            if len(outputs) == len(self._batches):
+                break
+            if at_most < math.inf:
+                # No sample's divergence is negative, so that the sum can only grow.
+                partial += float(self._task.divergence(outputs[-1], dense)) * len(dense) / total
+                if partial > at_most:
+                    return Score(partial, self._quality(outputs), is_bound=True)
+        score = float(self._task.divergence(torch.cat(outputs), torch.cat(self._dense)))
+        return Score(score if math.isfinite(score) else math.inf, self._quality(outputs))
+
+    def _quality(self, outputs: list[Tensor]) -> float:
+        seen = torch.cat(outputs)
+        inputs = concatenate(self._batches[: len(outputs)])
+        return self._task.quality(seen, inputs, self._targets[: len(seen)])
+
+    def _run(self, model: nn.Module, batch: Inputs) -> Tensor:
+        device = self._targets.device.type
+        lower = nullcontext() if self._dtype is None else torch.autocast(device, self._dtype)
+        with lower:
+            return main_output(call(model, batch)).float()
+
+
+def batches_of(inputs: Inputs, most: int | None = None) -> list[Inputs]:
+    """Cut samples into batches of almost equal size, of what fits one forward pass or `most`.
+
+    None has a single sample, unless there is no other: BatchNorm could not normalise it.
+    """
+    count = batch_size(inputs)
+    elements = sum(tensor[:1].numel() for tensor in tensors_in(inputs))
+    fitting = min(MOST_SAMPLES, max(4, MOST_ELEMENTS // max(1, elements)))
+    number = min(-(-count // (most or fitting)), max(1, count // 2))
+    bounds = [count * i // number for i in range(number + 1)]
+    return [take(inputs, slice(*pair)) for pair in itertools.pairwise(bounds)]
+
+
+def forward(model: nn.Module, inputs: Inputs) -> Tensor:
+    """Run in batches without gradients; return the main output."""
+    with torch.inference_mode():
+        return concatenate([main_output(call(model, batch)) for batch in batches_of(inputs)])
+
+
+def _in_fastest_layout(model: nn.Module, inputs: Inputs) -> Inputs:
+    """Put the channels of images last, unless the network then fails or computes something else.
+
+    Convolutions follow the layout of their input; in PyTorch they are faster this way.
+    """
+
+    def channels_last(tensor: Tensor) -> Tensor:
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+    converted: Inputs = tree_map(channels_last, inputs)
+    few = batches_of(inputs)[0], batches_of(converted)[0]
+    with torch.inference_mode():
+        expected = main_output(call(model, few[0]))
+        try:
+            found = main_output(call(model, few[1]))
+        except RuntimeError:  # such as a view that needs the other layout
+            return inputs
+    same = (found - expected).abs().max() <= _SAME_OUTPUTS * expected.abs().max()
+    return converted if same else inputs
+
+
+def _autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
+    if precision != "auto":
+        return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if device.type == "cpu" and _computes_bfloat16() else None
+
+
+def _computes_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16; emulated, it is slower than float32."""
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,1 @@
+"""Latency: measured on the device, predicted for what was not measured."""

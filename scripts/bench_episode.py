@@ -1,0 +1,489 @@
+"""What an episode costs beside the forward passes of its candidate, and beside three rival loops.
+
+An episode of ours: reset, one environment step per group, decoding, materialising, evaluating,
+reward. The candidate's own forward passes are those of the same pruned network as a copy of its
+own, already materialised, on the same resident samples in the same layout. Every loop evaluates
+with one pass that recalibrates BatchNorm and scores (the default, benchmarks/passes.md); inputs
+have their channels last for everyone; random weights and images; nothing is cached between plans.
+
+Rivals, each with its own fast path and asked for the very widths of our plan:
+
+- pruner: a deep copy, torch-pruning's BasePruner with a ratio for each layer, one step, evaluate;
+- layer by layer: a deep copy, torch-pruning's graph once, then per group one pruning call and one
+  FLOPs query (`count_ops_and_params` on one image), as AMC needs them, then evaluate;
+- masked: removed channels set to zero in place in one copy of the full network, restored before the
+  next plan, evaluate at full size.
+
+The ideal ratio is the rival's whole episode over the candidate's own passes; what is reached of it
+is the same over our whole episode.
+
+    python scripts/bench_episode.py
+"""
+
+from __future__ import annotations
+
+import copy
+import resource
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+
+import gymnasium
+import matplotlib
+import numpy as np
+import torch
+import torch_pruning as tp
+import tyro
+from bench import BENCHMARKS, BenchSettings, Row, publish, spread
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from rlprune.allocate.sensitivity import Sensitivity
+from rlprune.config import EvaluationSettings, RewardSettings
+from rlprune.cost.budget import Budget
+from rlprune.data.splits import DataSplits, Role, Split
+from rlprune.envs import ENV_ID
+from rlprune.evaluate.evaluator import Evaluator
+from rlprune.evaluate.recalibrate import collecting_statistics
+from rlprune.evaluate.scoring import Scorer
+from rlprune.graph.group_graph import GroupGraph
+from rlprune.graph.trace import trace
+from rlprune.models.registry import build_model
+from rlprune.models.resnet import ResNet
+from rlprune.problem import Problem
+from rlprune.surgery.plan import Plan
+
+matplotlib.use("agg")
+from matplotlib import pyplot as plt
+
+CASES = (
+    ("resnet20", 32, 512),
+    ("resnet56", 32, 512),
+    ("mobilenetv2", 32, 512),
+    ("torchvision:resnet50", 224, 32),
+    ("torchvision:densenet121", 224, 32),
+)
+CLASSES, BUDGET = 10, "macs=0.4"
+MOST_OVERHEAD, MOST_OVERHEAD_OF = 0.15, {"torchvision:resnet50": 0.05}
+LEAST_OF_IDEAL, MOST_STEP_MS, MOST_GROWTH, MOST_GROWN_MIB = 0.9, 1.0, 1.1, 16.0
+
+medians = partial(spread, centre=median)
+
+
+@dataclass
+class Bench:
+    """One network with its samples, ready for episodes."""
+
+    name: str
+    problem: Problem
+    images: Tensor
+    rng: np.random.Generator
+
+    @property
+    def model(self) -> nn.Module:
+        """The dense network."""
+        return self.problem.evaluator.model
+
+    @property
+    def graph(self) -> GroupGraph:
+        """Its groups."""
+        return self.problem.graph
+
+
+def prepare(name: str, model: nn.Module, size: int, batch: int) -> Bench:
+    """Trace a network; give it random images, and random sensitivities in place of a profile."""
+    torch.manual_seed(0)
+    images = torch.randn(batch, 3, size, size)
+    targets = torch.randint(CLASSES, (batch,))
+
+    def split(role: Role) -> Split:
+        return Split(role, TensorDataset(images, targets))  # type: ignore[arg-type]
+
+    data = DataSplits(
+        "noise",
+        train=split("train"),
+        search=split("search"),
+        validation=split("validation"),
+        test=split("test"),
+        num_classes=CLASSES,
+        input_shape=(3, size, size),
+    )
+    graph = trace(model, images[:2])
+    evaluator = Evaluator(
+        model,
+        graph,
+        data,
+        latency=None,
+        seed=0,
+        device=torch.device("cpu"),
+        settings=EvaluationSettings(images=batch, precision="float32"),
+    )
+    rng = np.random.default_rng(0)
+    scores = Sensitivity(np.exp(rng.normal(0, 1, len(graph.groups))), graph.is_block)
+    problem = Problem(name, evaluator, data, Budget.parse(BUDGET), sensitivity=lambda: scores)
+    _ = problem.reference  # measured once per problem, not per episode
+    layout = images.contiguous(memory_format=torch.channels_last)
+    return Bench(name, problem, layout, rng)
+
+
+def build(spec: str, size: int) -> nn.Module:
+    """Build a network with random weights."""
+    torch.manual_seed(0)
+    return build_model(spec, in_channels=3, num_classes=CLASSES, image_size=size).eval()
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode: its plan and seconds, of the whole and of each step but the last."""
+
+    plan: Plan
+    seconds: float
+    steps: tuple[float, ...]
+
+
+def episode(bench: Bench, env: gymnasium.Env[object, object], largest: float = 0.25) -> Episode:
+    """Walk once with random actions, by default so small that all blocks stay, and time it."""
+    actions = bench.rng.uniform(-largest, largest, len(bench.graph.groups)).astype(np.float32)
+    steps = []
+    start = before = time.perf_counter()
+    env.reset()
+    for action in actions:
+        *_, info = env.step(np.array([action]))
+        now = time.perf_counter()
+        steps.append(now - before)
+        before = now
+    return Episode(info["plan"], before - start, tuple(steps[:-1]))
+
+
+def passes(bench: Bench, model: nn.Module) -> Tensor:
+    """Run the one pass that recalibrates and scores."""
+    with collecting_statistics(model), torch.inference_mode():
+        outputs: Tensor = model(bench.images)
+    return outputs
+
+
+def evaluated(bench: Bench, model: nn.Module) -> float:
+    """Run the pass and compute the search score."""
+    evaluator = bench.problem.evaluator
+    outputs = passes(bench, model)
+    return float(evaluator.task.divergence(outputs, evaluator.dense_outputs))
+
+
+def timed(task: Callable[[], object]) -> float:
+    """Return seconds."""
+    start = time.perf_counter()
+    task()
+    return time.perf_counter() - start
+
+
+def pruner_loop(bench: Bench, plan: Plan) -> nn.Module:
+    """Let torch-pruning make and evaluate the same network in one step."""
+    small = copy.deepcopy(bench.model)
+    pruner = tp.pruner.BasePruner(
+        small,
+        bench.images[:1],
+        importance=tp.importance.MagnitudeImportance(),
+        pruning_ratio=0.0,
+        pruning_ratio_dict={
+            small.get_submodule(name): 1 - (kept + 0.5) / width
+            for names, kept, width in _widths(plan)
+            for name in names
+            if kept < width
+        },
+        ignored_layers=_classifiers(small),
+        # Its defaults are shared between calls, so that networks would be kept alive in them.
+        in_channel_groups={},
+        out_channel_groups={},
+        num_heads={},
+        channel_groups={},
+    )
+    pruner.step()
+    evaluated(bench, small)
+    return small
+
+
+def layer_loop(bench: Bench, plan: Plan) -> nn.Module:
+    """Prune group by group and count FLOPs after each, then evaluate."""
+    small = copy.deepcopy(bench.model)
+    graph = tp.DependencyGraph().build_dependency(small, bench.images[:1], verbose=False)
+    for names, kept, width in _widths(plan):
+        layer = small.get_submodule(names[0])
+        depthwise = isinstance(layer, nn.Conv2d) and layer.groups == layer.out_channels > 1
+        prune = tp.prune_depthwise_conv_out_channels if depthwise else _prune_out(layer)
+        if kept < width:
+            graph.get_pruning_group(layer, prune, idxs=list(range(width - kept))).prune()
+        tp.utils.count_ops_and_params(small, bench.images[:1])
+    evaluated(bench, small)
+    return small
+
+
+class Masked:
+    """The full network in which removed channels are zero."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._model = copy.deepcopy(bench.model)
+        tensors = self._model.state_dict(keep_vars=True)
+        outs = [piece for piece in bench.graph.slices if not piece.reads]
+        self._tensors = {p.tensor: tensors[p.tensor].detach() for p in outs if p.tensor in tensors}
+        self._pristine = {name: tensor.clone() for name, tensor in self._tensors.items()}
+        self._dims = {(piece.tensor, piece.dim) for piece in outs}
+
+    def loop(self, plan: Plan) -> nn.Module:
+        """Restore, mask and evaluate."""
+        positions = self._bench.graph.kept_positions(plan.kept)
+        for name, tensor in self._tensors.items():
+            tensor.copy_(self._pristine[name])
+            for dim, kept in positions[name].items():
+                if (name, dim) in self._dims:
+                    gone = np.setdiff1d(np.arange(tensor.shape[dim]), kept)
+                    tensor.index_fill_(dim, torch.from_numpy(gone), 0)
+        evaluated(self._bench, self._model)
+        return self._model
+
+
+def _widths(plan: Plan) -> list[tuple[list[str], int, int]]:
+    """Return producing layers, kept and dense width of every group of channels."""
+    return [
+        (
+            [m for m in group.members if not m.endswith(" (in)")],
+            len(plan.kept[group.name]),
+            group.width,
+        )
+        for group in plan.graph.groups
+        if group.kind == "channels"
+    ]
+
+
+def _classifiers(model: nn.Module) -> Sequence[nn.Module]:
+    return [m for m in model.modules() if isinstance(m, nn.Linear)][-1:]
+
+
+def _prune_out(layer: nn.Module) -> object:
+    linear = isinstance(layer, nn.Linear)
+    return tp.prune_linear_out_channels if linear else tp.prune_conv_out_channels
+
+
+def measure(spec: str, size: int, batch: int, repeats: int) -> list[Row]:
+    """Time our episodes and the rivals on one network, in turn."""
+    bench = prepare(spec, build(spec, size), size, batch)
+    env = gymnasium.make(
+        f"rlprune.envs:{ENV_ID}", problem=bench.problem, settings=RewardSettings(latency=0)
+    )
+    masked = Masked(bench)
+    rivals: dict[str, Callable[[Plan], nn.Module]] = {
+        "pruner": lambda plan: pruner_loop(bench, plan),
+        "layer by layer": lambda plan: layer_loop(bench, plan),
+        "masked": masked.loop,
+    }
+    whole, own, steps = [], [], []
+    rival_seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    sizes: dict[str, list[float]] = {name: [] for name in rivals}
+    copied = episode(bench, env).plan.apply(bench.model)
+    for _ in range(repeats):
+        passes(bench, copied)  # what came before, such as a rival, has left memory and caches cold
+        ours = episode(bench, env)
+        copied = ours.plan.apply(bench.model)
+        own.append(median(timed(partial(passes, bench, copied)) for _ in range(3)))
+        whole.append(ours.seconds)
+        steps += [1e3 * s for s in ours.steps]
+        for name, loop in rivals.items():
+            start = time.perf_counter()
+            small = loop(ours.plan)
+            rival_seconds[name].append(time.perf_counter() - start)
+            sizes[name].append(_size(small) / bench.graph.params(ours.plan))
+    return _rows(bench, whole, own, steps, rival_seconds, sizes)
+
+
+def _rows(
+    bench: Bench,
+    whole: list[float],
+    own: list[float],
+    steps: list[float],
+    rivals: dict[str, list[float]],
+    sizes: dict[str, list[float]],
+) -> list[Row]:
+    name = bench.name
+    limit = MOST_OVERHEAD_OF.get(name, MOST_OVERHEAD)
+    overhead = [a / b - 1 for a, b in zip(whole, own, strict=True)]
+    rows = [
+        spread(f"{name}: groups", "count", [len(bench.graph.groups)]),
+        medians(f"{name}: candidate's own passes", "seconds", own),
+        medians(f"{name}: episode", "seconds", whole),
+        medians(
+            f"{name}: overhead over own passes",
+            "ratio",
+            overhead,
+            f"at most {limit:g}",
+            median(overhead) <= limit,
+        ),
+        medians(
+            f"{name}: environment step but the last",
+            "ms",
+            steps,
+            f"under {MOST_STEP_MS:g}",
+            max(steps) < MOST_STEP_MS,
+        ),
+    ]
+    for rival, seconds in rivals.items():
+        ideal = [a / b for a, b in zip(seconds, own, strict=True)]
+        reached = [a / b for a, b in zip(seconds, whole, strict=True)]
+        shares = [a / b for a, b in zip(reached, ideal, strict=True)]
+        rows += [
+            medians(f"{name}: {rival}, episode", "seconds", seconds),
+            medians(f"{name}: {rival}, its parameters / ours", "ratio", sizes[rival]),
+            medians(f"{name}: {rival}, ideal", "times faster", ideal),
+            medians(
+                f"{name}: {rival}, ours", "times faster", reached, "above 1", median(reached) > 1
+            ),
+            medians(
+                f"{name}: {rival}, share of the ideal",
+                "ratio",
+                shares,
+                f"at least {LEAST_OF_IDEAL:g}",
+                median(shares) >= LEAST_OF_IDEAL,
+            ),
+        ]
+    return rows
+
+
+def _size(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def growth(quick: bool) -> list[Row]:
+    """Time episodes without their forward passes against depth and width, and draw them."""
+    depths = [3, 5, 7, 9, 18][: 2 if quick else None]
+    factors = [0.5, 1, 2, 4][: 2 if quick else None]
+    deep = {f"ResNet-{6 * n + 2}": overhead_of(ResNet(n, 3, CLASSES), 8) for n in depths}
+    wide = {
+        f"ResNet-20 x{f:g}": overhead_of(
+            ResNet(3, 3, CLASSES, [int(f * w) for w in (16, 32, 64)]), 8
+        )
+        for f in factors
+    }
+    groups = np.log([float(count) for count, _, _ in deep.values()])
+    costs = np.log([seconds for _, seconds, _ in deep.values()])
+    slope = float(np.polyfit(groups, costs, 1)[0])
+    rows = [
+        spread(
+            "growth: overhead against the number of groups",
+            "exponent",
+            [slope],
+            f"at most {MOST_GROWTH:g}",
+            slope <= MOST_GROWTH,
+        )
+    ]
+    for name, (count, seconds, forward) in {**deep, **wide}.items():
+        rows.append(spread(f"growth: {name}, {count} groups, overhead", "ms", [1e3 * seconds]))
+        rows.append(spread(f"growth: {name}, own pass of 64 images", "ms", [1e3 * forward]))
+    if not quick:
+        _draw(deep, wide)
+    return rows
+
+
+def overhead_of(model: nn.Module, repeats: int) -> tuple[int, float, float]:
+    """Return groups, seconds of an episode without its passes, and seconds of these."""
+    torch.manual_seed(0)
+    bench = prepare("growth", model.eval(), 32, 64)
+    env = gymnasium.make(
+        f"rlprune.envs:{ENV_ID}", problem=bench.problem, settings=RewardSettings(latency=0)
+    )
+    spent: list[float] = []
+    scorer = bench.problem.evaluator.scorer
+    assert isinstance(scorer, Scorer)  # noqa: S101 - what is inside its passes is left out
+    run = scorer._run
+
+    def watched(small: nn.Module, batch: Tensor) -> Tensor:
+        start = time.perf_counter()
+        outputs: Tensor = run(small, batch)
+        spent.append(time.perf_counter() - start)
+        return outputs
+
+    vars(scorer)["_run"] = watched
+    episode(bench, env)
+    rest, inside = [], []
+    for _ in range(repeats):
+        spent.clear()
+        rest.append(episode(bench, env).seconds - sum(spent))
+        inside.append(sum(spent))
+    return len(bench.graph.groups), median(rest), median(inside)
+
+
+def memory(quick: bool) -> list[Row]:
+    """Measure by how much the process grows while it walks through distinct plans."""
+    torch.manual_seed(0)
+    bench = prepare("memory", build("plain_cnn", 8), 8, 16)
+    env = gymnasium.make(
+        f"rlprune.envs:{ENV_ID}", problem=bench.problem, settings=RewardSettings(latency=0)
+    )
+    warm, count = (200, 1000) if quick else (2000, 10_000)
+    for _ in range(warm):
+        episode(bench, env, largest=1.0)
+    before = _peak_mib()
+    known = bench.problem.ledger.evaluations
+    for _ in range(count):
+        episode(bench, env, largest=1.0)
+    grown = _peak_mib() - before
+    return [
+        spread(
+            f"memory: {count} episodes after {warm}",
+            "evaluations",
+            [float(bench.problem.ledger.evaluations - known)],
+        ),
+        spread(
+            f"memory: {count} episodes after {warm}",
+            "MiB grown",
+            [grown],
+            f"at most {MOST_GROWN_MIB:g}",
+            grown <= MOST_GROWN_MIB,
+        ),
+    ]
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _draw(*curves: dict[str, tuple[int, float, float]]) -> None:
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5))
+    for axis, curve, title in zip(axes, curves, ("depth", "width of ResNet-20"), strict=True):
+        names = [name.split()[-1].removeprefix("ResNet-") for name in curve]
+        axis.plot(names, [1e3 * s for _, s, _ in curve.values()], "o-", label="all else")
+        axis.plot(
+            names, [1e3 * f for _, _, f in curve.values()], "s--", label="own pass, 64 images"
+        )
+        axis.set(
+            title=f"cost of an episode against {title}", ylabel="ms", yscale="log", xlabel=title
+        )
+        axis.legend()
+    figure.tight_layout()
+    figure.savefig(BENCHMARKS / "episode.png", dpi=110)
+    plt.close(figure)
+
+
+def main(settings: BenchSettings) -> None:
+    """Measure every network on one thread."""
+    warnings.simplefilter("ignore")  # torch-pruning uses what torch has deprecated
+    torch.set_num_threads(1)
+    rows: list[Row] = []
+    cases: Sequence[tuple[str, int, int]] = CASES[:1] if settings.quick else CASES
+    for spec, size, batch in cases:
+        repeats = 3 if settings.quick else 9 if size == 32 else 5
+        rows += measure(spec, size, batch, repeats)
+    rows += [*growth(settings.quick), *memory(settings.quick)]
+    notes = (
+        "One pass over all samples per evaluation, for everyone; one thread; float32. Medians (in "
+        "the column of means) with least and most over episodes, each of another plan; ratios are "
+        "taken within an episode. Growth: images of 32 x 32; overhead is the episode without its "
+        "passes. Memory: a plain CNN on small images; what a distinct plan leaves behind is its "
+        "entry in the evaluator's cache.\n\n![growth](episode.png)"
+    )
+    publish("episode", settings, rows, notes)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(BenchSettings))
