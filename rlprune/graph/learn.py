@@ -65,8 +65,9 @@ def with_sizes(
     resizes: dict[Key, Resize] = {}
     # a different share of every group, so that wrong sizes are not right by chance
     channels = [group for group in graph.groups if group.kind != "block"]
-    for seed in range(_PATTERNS if known else 0):
-        kept = partly_kept(graph, channels, seed)
+    patterns = [partly_kept(graph, channels, seed) for seed in range(_PATTERNS)]
+    patterns.append(partly_kept(graph, channels, 0, last=1))
+    for kept in patterns if known else ():
         comparison = _Comparison(graph, known, kept, resizes)
         pruned = materialise(model, graph, kept)
         _run(pruned, inputs, comparison.numbering, comparison.compare)

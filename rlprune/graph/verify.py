@@ -83,7 +83,7 @@ class Verification:
     def _reason(self, graph: GroupGraph, groups: Sequence[Group]) -> str:
         # with single units, a number that is divided by their number cannot be right by chance
         exact = not any(group.statistic or group.kind == "block" for group in groups)
-        patterns = [partly_kept(graph, groups, _PATTERN, count) for count in (None, 1)[: 1 + exact]]
+        patterns = [partly_kept(graph, groups, _PATTERN, last) for last in (0, 1)[: 1 + exact]]
         return next(filter(None, (self._mistake(graph, groups, kept) for kept in patterns)), "")
 
     def _mistake(self, graph: GroupGraph, groups: Sequence[Group], kept: Kept) -> str:
@@ -124,12 +124,11 @@ def _parts(graph: GroupGraph) -> list[list[Group]]:
     return [part for part in parts if part]
 
 
-def partly_kept(
-    graph: GroupGraph, groups: Sequence[Group], seed: int, count: int | None = None
-) -> Kept:
-    """Keep another random part (or `count` units) of every given group, and all of the rest.
+def partly_kept(graph: GroupGraph, groups: Sequence[Group], seed: int, last: int = 0) -> Kept:
+    """Keep another random part of every given group, and all of the rest.
 
-    Given blocks are removed.
+    Given blocks are removed. With `last`, so many units at the end are kept instead: a slice that
+    begins in front then holds none, which no size that a forward names is by chance.
     """
     rng = np.random.default_rng(seed)
     kept = {group.name: tuple(range(group.width)) for group in graph.groups}
@@ -138,7 +137,7 @@ def partly_kept(
         units = int(atoms.max()) + 1
         least = min(2, units) if group.statistic else 1  # one channel has no spread
         share = int(rng.integers(least, max(least + 1, units)))
-        chosen = rng.permutation(units)[: count or share]
+        chosen = np.arange(units)[-last:] if last else rng.permutation(units)[:share]
         left = [] if group.kind == "block" else np.flatnonzero(np.isin(atoms, chosen)).tolist()
         kept[group.name] = tuple(left)
     return kept
