@@ -39,8 +39,8 @@ from rlprune.export.exporter import export_model
 from rlprune.export.source import example_inputs, model_folder
 from rlprune.export.terminal import export_table, export_warning
 from rlprune.files import staged_folder, write_text
-from rlprune.latency.clock import check_threads
 from rlprune.latency.table import OperatorTable
+from rlprune.machine import check_threads, cores
 from rlprune.models.registry import load_model
 from rlprune.problem import Problem
 from rlprune.report.card import model_card
@@ -65,6 +65,7 @@ Command = (
 
 DEMO_TRAINED, DEMO_APPLIED, DEMO_BUDGET = "plain_cnn", "mobilenetv2", "macs=0.3"
 DEMO_FINETUNE_EPOCHS = 10
+DEFAULT_THREADS = 2
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -90,8 +91,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(settings: Any, words: Sequence[str]) -> None:
     """Dispatch settings to their command."""
     if isinstance(settings, TaskSettings | DemoSettings):
-        check_threads(settings.threads)
-        torch.set_num_threads(settings.threads)
+        workers = settings.workers if isinstance(settings, SearchSettings) else 1
+        threads = settings.threads or max(1, min(DEFAULT_THREADS, cores() // workers))
+        check_threads(threads, workers)
+        torch.set_num_threads(threads)
     match settings:
         case InspectSettings():
             run_inspect(settings)

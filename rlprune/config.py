@@ -65,7 +65,8 @@ class RewardSettings(Settings):
     macs: float = Field(default=0.1, ge=0)
     """Weight of log(heuristic MACs / MACs)."""
     latency: float = Field(default=0.1, ge=0)
-    """Weight of log(heuristic latency / latency), measured; 0 turns measuring off."""
+    """Weight of log(heuristic latency / latency), as a table measured on the device predicts it;
+    rlprune train measures none where this is 0 and no budget limits latency."""
     clip: float = Field(default=2.0, gt=0)
     """The reward stays in [-clip, clip]."""
 
@@ -119,8 +120,8 @@ class TaskSettings(Settings):
     """Also prune the width that a LayerNorm averages over, such as that of a transformer."""
     device: str = "cpu"
     """Torch device, or auto."""
-    threads: int = Field(default=2, ge=1)
-    """CPU threads for evaluating and timing, of each worker."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads for evaluating and timing, of each worker; by default 2 if there are cores."""
     seed: int = 0
     """Of search images, policy and fine-tuning; the data splits never change."""
     cache_dir: Path | None = None

@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 torch.set_num_threads(1)
 
 # Nothing that a test stores may reach the developer's own cache, nor the other way round.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="rlprune-tests-")
+_CACHE = tempfile.TemporaryDirectory(prefix="rlprune-tests-")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 GetProblem = Callable[..., Problem]
 

@@ -131,16 +131,16 @@ def test_latency_is_charged_where_it_is_limited_or_asked_for(
 
     assert not charged("macs=0.5")
     assert charged("macs=0.5", measure_latency=True)
-    assert charged("latency=0.9")
+    assert charged("latency=1")
     with pytest.raises(BudgetError, match="built without latency"):
-        charged("latency=0.9", measure_latency=False)
+        charged("latency=1", measure_latency=False)
 
 
 def test_only_budgets_that_limit_latency_round_to_what_the_device_takes_at_once(
     digits: DataSplits, loaded: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rlprune.latency.stored.granularity", lambda *_: 16)
-    problem = Problem.build(loaded("mlp"), digits, "latency=0.9", latency=FAST)
+    problem = Problem.build(loaded("mlp"), digits, "latency=1", latency=FAST)
     steps = [min(16, 2 ** int(np.log2(width // 4))) for width in problem.graph.widths]
     assert problem.costs.steps.tolist() == steps
     assert set(problem.with_budget(Budget.parse("macs=0.5")).costs.steps) == {1}
@@ -158,7 +158,7 @@ def test_a_table_is_measured_once_and_kept(
 ) -> None:
     def build() -> Problem:
         store = Store(tmp_path)
-        return Problem.build(loaded("mlp"), digits, "latency=0.9", latency=FAST, store=store)
+        return Problem.build(loaded("mlp"), digits, "latency=1", latency=FAST, store=store)
 
     first = build()
 
@@ -172,7 +172,7 @@ def test_a_table_is_measured_once_and_kept(
         Problem.build(
             loaded("mlp"),
             digits,
-            "latency=0.9",
+            "latency=1",
             latency=FAST.model_copy(update={"batch_size": 3}),
             round_to=1,
             store=Store(tmp_path),
@@ -182,14 +182,14 @@ def test_a_table_is_measured_once_and_kept(
 def test_a_table_of_a_run_can_be_used_again_but_not_for_another_network_or_batch(
     digits: DataSplits, loaded: Callable[[str], LoadedModel], tmp_path: Path
 ) -> None:
-    first = Problem.build(loaded("mlp"), digits, "latency=0.9", latency=FAST, round_to=4)
+    first = Problem.build(loaded("mlp"), digits, "latency=1", latency=FAST, round_to=4)
     assert isinstance(first.evaluator.latency, OperatorTable)
     file = tmp_path / "table.json"
     file.write_text(first.evaluator.latency.to_json())
 
     def build(model: str, latency: LatencySettings = FAST) -> Problem:
         return Problem.build(
-            loaded(model), digits, "latency=0.9", latency=latency, round_to=4, latency_table=file
+            loaded(model), digits, "latency=1", latency=latency, round_to=4, latency_table=file
         )
 
     assert build("mlp").evaluator.latency == first.evaluator.latency

@@ -27,7 +27,7 @@ from rlprune.config import EvaluationSettings, Precision
 from rlprune.evaluate.recalibrate import collecting_statistics, recalibrate
 from rlprune.evaluate.tasks import Task
 from rlprune.graph.group_graph import GroupGraph
-from rlprune.latency.clock import keep_freed_memory
+from rlprune.machine import keep_freed_memory
 from rlprune.surgery.plan import Plan
 from rlprune.surgery.pool import Pool
 
@@ -35,6 +35,8 @@ MOST_SAMPLES, MOST_ELEMENTS = 512, 32 * 3 * 224 * 224
 """Of one forward pass: 512 images of 32 x 32, or 32 of 224 x 224."""
 
 _SAME_OUTPUTS = 1e-3
+
+_ROUNDING = 1e-5  # a sum of means is not quite the mean of all
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class Scorer:
             if at_most < math.inf:
                 # No sample's divergence is negative, so that the sum can only grow.
                 partial += float(self._task.divergence(outputs[-1], dense)) * len(dense) / total
-                if partial > at_most:
+                if partial > at_most * (1 + _ROUNDING):
                     return Score(partial, self._quality(outputs), is_bound=True)
         score = float(self._task.divergence(torch.cat(outputs), torch.cat(self._dense)))
         return Score(score if math.isfinite(score) else math.inf, self._quality(outputs))

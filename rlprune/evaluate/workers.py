@@ -7,7 +7,6 @@ come back.
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import pickle
@@ -29,12 +28,10 @@ from rlprune.errors import RLPruneError, first_line
 from rlprune.evaluate.evaluator import Evaluator
 from rlprune.evaluate.scoring import PlanScorer, Score
 from rlprune.graph.group_graph import GroupGraph
+from rlprune.machine import check_threads, keep_freed_memory
 from rlprune.models._userfile import importable, load_file, loaded_files, user_code
 from rlprune.surgery.plan import Plan
 from rlprune.surgery.replay import Kept
-
-# From malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 _Network = tuple[PlanScorer, GroupGraph]
 
@@ -54,7 +51,8 @@ def workers_for(evaluators: Sequence[Evaluator], count: int) -> Iterator[None]:
     Raises:
         RLPruneError: if this machine has too few cores, or a network cannot be sent to a process.
     """
-    _check(count, torch.get_num_threads())
+    if count != 1:
+        check_threads(torch.get_num_threads(), count)
     if count == 1:
         yield
         return
@@ -94,22 +92,6 @@ class _RemoteScorer:
         finally:
             for task in tasks:
                 task.cancel()
-
-
-def _check(count: int, threads: int) -> None:
-    if count < 1:
-        raise RLPruneError(f"{count} workers cannot score anything; type --workers 1 or more")
-    cores = _cores()
-    if count > 1 and count * threads > cores:
-        raise RLPruneError(
-            f"{count} workers of {threads} threads need {count * threads} cores and this machine "
-            f"has {cores}; type --workers {max(1, cores // threads)}, or --threads 1 and up to "
-            f"{cores} workers"
-        )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @contextmanager
@@ -164,7 +146,7 @@ _failures: list[RLPruneError] = []
 def _start(path: Path, threads: int, user_files: Sequence[Path]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process in order
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _keep_freed_memory()
+    keep_freed_memory()
     torch.set_num_threads(threads)
     try:
         with ExitStack() as stack, user_code("starting a worker process", RLPruneError):
@@ -175,19 +157,6 @@ def _start(path: Path, threads: int, user_files: Sequence[Path]) -> None:
             _networks.extend(torch.load(path, mmap=True, weights_only=False))
     except RLPruneError as error:
         _failures.append(error)  # raised here, it would only be logged
-
-
-def _keep_freed_memory() -> None:
-    """Keep glibc from giving activations back to the system after every layer.
-
-    Having them zeroed and mapped again took longer than the arithmetic: half a million page faults
-    per plan of MobileNetV2 on 512 images.
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):  # musl has none
-            libc.mallopt(_M_MMAP_MAX, 0)
-            libc.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def _end_with_parent() -> None:

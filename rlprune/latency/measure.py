@@ -10,13 +10,14 @@ from rlprune.calling import Inputs, tensors_in
 from rlprune.config import LatencySettings
 from rlprune.cost.analytic import Widths
 from rlprune.graph.group_graph import GroupGraph
-from rlprune.latency.clock import Clock, keep_freed_memory, pick_clock
+from rlprune.latency.clock import Clock, pick_clock
 from rlprune.latency.draw import draw_widths
 from rlprune.latency.runtime import prepare
 from rlprune.latency.segments import segments_of
 from rlprune.latency.stamps import ClockStamps, EventStamps, Stamps, instrument
 from rlprune.latency.table import Anchor, OperatorTable, Point
 from rlprune.latency.timing import measure_interleaved, ratio
+from rlprune.machine import keep_freed_memory
 from rlprune.surgery.plan import Plan
 
 PLANS, ANCHORS = 16, 8

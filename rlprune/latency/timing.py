@@ -10,7 +10,8 @@ import numpy.typing as npt
 from scipy.stats import binom
 
 from rlprune.config import LatencySettings
-from rlprune.latency.clock import Clock, keep_freed_memory
+from rlprune.latency.clock import Clock
+from rlprune.machine import keep_freed_memory
 
 Call = Callable[[], object]
 """One forward pass, prepared by `rlprune.latency.runtime`."""

@@ -23,7 +23,7 @@ from rlprune.config import EvaluationSettings, RewardSettings
 from rlprune.cost.budget import Budget
 from rlprune.data.splits import DataSplits
 from rlprune.errors import RLPruneError
-from rlprune.evaluate import scoring, workers
+from rlprune.evaluate import scoring
 from rlprune.evaluate.scoring import PlanScorer, Scorer
 from rlprune.evaluate.tasks import Classification
 from rlprune.evaluate.workers import workers_for
@@ -102,7 +102,7 @@ class Both:
 @pytest.fixture(scope="module", autouse=True)
 def two_cores() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "_cores", lambda: 2)
+        patch.setattr("rlprune.machine.cores", lambda: 2)
         yield
 
 
@@ -208,8 +208,8 @@ def test_one_worker_is_no_process(plain: Problem) -> None:
 @pytest.mark.parametrize(
     ("count", "threads", "message"),
     [
-        (0, 1, "type --workers 1 or more"),
-        (-2, 1, "type --workers 1 or more"),
+        (0, 1, "type --workers 1 --threads 1, or more"),
+        (-2, 1, "type --workers 1 --threads 1, or more"),
         (3, 1, "3 workers of 1 threads need 3 cores and this machine has 2; type --workers 2"),
         (2, 2, "2 workers of 2 threads need 4 cores and this machine has 2; type --workers 1"),
     ],
