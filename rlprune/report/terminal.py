@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.table import Table
 
 from rlprune.report.result import BudgetRecord, GroupRecord, Measured, Result
@@ -54,21 +55,16 @@ def columns_of(result: Result) -> tuple[str, ...]:
     dense = result.dense
     metric = f"{dense.metric.name} ({dense.split})" if dense else "metric"
     batches = tuple(f"latency, {b.replace('_', ' ')}" for b in (dense.latency_ms if dense else ()))
-    return (
-        "network",
-        metric,
-        "MACs (kept)",
-        "params (kept)",
-        "file bytes",
-        "peak activation bytes",
-        *batches,
-    )
+    return ("network", metric, "MACs (kept)", "params (kept)", "file", "peak memory", *batches)
 
 
 def result_table(result: Result) -> Table:
     """Return the before-and-after table of an apply run."""
     budgets = ", ".join(f"{b.quantity} <= {b.kept:g}{_achieved(b)}" for b in result.budgets)
-    table = Table(title=f"{result.model} on {result.data}, {budgets}, by {result.search.method}")
+    title = f"{result.model} on {result.data}, {budgets}, by {result.search.method}"
+    table = Table(
+        title=title, box=box.SIMPLE, pad_edge=False
+    )  # lines make it wider than a terminal
     for i, column in enumerate(columns_of(result)):
         table.add_column(column, justify="left" if i == 0 else "right")
     for row in rows_of(result):
