@@ -38,6 +38,8 @@ class AnalyticCost:
                 self._constants[d, t] = constant
                 for group, slope in slopes.items():
                     self._slopes[d, t, group] = slope
+        self._terms, self._groups = np.nonzero(self._slopes.any(axis=0))
+        self._pairs = self._slopes[:, self._terms, self._groups]
 
     def __call__(self, widths: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the cost of each width vector; shape `(..., n_groups)` -> `(...)`."""
@@ -47,3 +49,15 @@ class AnalyticCost:
             total = total * (constants + w @ slopes.T)
         summed = np.broadcast_to(total, (*w.shape[:-1], total.shape[-1])).sum(-1)
         return np.asarray(np.rint(summed), dtype=np.int64)
+
+    def each_changed(self, widths: Widths, changed: Widths) -> npt.NDArray[np.int64]:
+        """Return the cost with one width changed at a time; `(groups,)` twice -> `(groups,)`.
+
+        The same as evaluating a matrix of width vectors, but only where a group matters.
+        """
+        sizes = self._constants + self._slopes @ np.asarray(widths, dtype=np.float64)
+        products = self._coefficients * sizes.prod(axis=0)
+        new = sizes[:, self._terms] + self._pairs * (changed - widths)[self._groups]
+        change = self._coefficients[self._terms] * new.prod(axis=0) - products[self._terms]
+        per_group = np.bincount(self._groups, change, len(widths))
+        return np.asarray(np.rint(products.sum() + per_group), dtype=np.int64)

@@ -134,13 +134,14 @@ class Budget:
         graph = costs.graph
         while True:
             wider = np.minimum(widths + costs.steps, graph.widths)
-            grown = np.where(np.eye(len(widths), dtype=bool), wider, widths)
-            fits = (self.usage(costs, grown) <= 1.0) & (widths < graph.widths) & ~graph.is_block
+            ratios = [costs.kept_if_each(q, widths, wider) / kept for q, kept in self.limits]
+            fits = (np.max(ratios, axis=0) <= 1.0) & (widths < graph.widths) & ~graph.is_block
             if not fits.any():
                 return widths
             # Rounded, so that ties go to the first group and not to floating-point noise.
             deficit = np.round(wider / np.maximum(wanted, 1e-12), 9)
-            widths = grown[int(np.argmin(np.where(fits, deficit, np.inf)))]
+            chosen = int(np.argmin(np.where(fits, deficit, np.inf)))
+            widths = np.where(np.arange(len(widths)) == chosen, wider, widths)
 
 
 def _fraction(value: str, text: str) -> float:

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from rlprune.cost.analytic import Widths
+from rlprune.cost.analytic import AnalyticCost, Widths
 from rlprune.errors import BudgetError
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.latency.provider import LatencyProvider
@@ -55,7 +55,6 @@ class Costs:
         Raises:
             BudgetError: for latency where nothing is charged for it.
         """
-        graph = self.graph
         if quantity == "latency":
             if self.latency is None:
                 raise BudgetError(
@@ -63,9 +62,24 @@ class Costs:
                     "with measure_latency=True"
                 )
             return self.latency.kept(widths)
-        cost = graph.macs_of if quantity == "macs" else graph.params_of
-        dense = graph.macs() if quantity == "macs" else graph.params()
+        cost, dense = self._analytic(quantity)
         return np.asarray(cost(widths) / dense)
+
+    def kept_if_each(
+        self, quantity: str, widths: Widths, changed: Widths
+    ) -> npt.NDArray[np.float64]:
+        """Return the same with one width changed at a time; `(groups,)` twice -> `(groups,)`."""
+        if quantity == "latency":
+            one_by_one = np.where(np.eye(len(widths), dtype=bool), changed, widths)
+            return self.kept(quantity, one_by_one)
+        cost, dense = self._analytic(quantity)
+        return np.asarray(cost.each_changed(widths, changed) / dense)
+
+    def _analytic(self, quantity: str) -> tuple[AnalyticCost, int]:
+        graph = self.graph
+        if quantity == "macs":
+            return graph.macs_of, graph.macs()
+        return graph.params_of, graph.params()
 
     def reachable(self, quantity: str) -> float:
         """Return the least kept fraction: every group keeps its floor, and blocks stay."""

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlprune.cost.analytic import AnalyticCost, Term
+from tests.cost.test_budget import GRAPHS
 
 N_GROUPS = 3
 
@@ -45,3 +46,15 @@ def test_costs_are_the_sum_of_the_products_for_one_and_for_many_width_vectors(
     assert cost(np.array(widths)).tolist() == expected
     assert [int(cost(row)) for row in widths] == expected
     assert cost(np.array([widths, widths])).tolist() == [expected, expected]
+
+
+@settings(deadline=None)
+@given(name=st.sampled_from(sorted(GRAPHS)), seed=st.integers(0, 1000))
+def test_one_width_changed_at_a_time_costs_what_the_whole_vector_costs(
+    name: str, seed: int
+) -> None:
+    graph, rng = GRAPHS[name], np.random.default_rng(seed)
+    widths, changed = (rng.integers(1, graph.widths + 1) for _ in range(2))
+    matrix = np.where(np.eye(len(widths), dtype=bool), changed, widths)
+    for cost in (graph.macs_of, graph.params_of):
+        assert cost.each_changed(widths, changed).tolist() == cost(matrix).tolist()
