@@ -62,12 +62,15 @@ def result_table(result: Result) -> Table:
     """Return the before-and-after table of an apply run."""
     budgets = ", ".join(f"{b.quantity} <= {b.kept:g}{_achieved(b)}" for b in result.budgets)
     title = f"{result.model} on {result.data}, {budgets}, by {result.search.method}"
-    table = Table(
-        title=title, box=box.SIMPLE, pad_edge=False
-    )  # lines make it wider than a terminal
+    # Lines between columns, or words that are cut, would make it wider than a terminal.
+    table = Table(title=title, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    rows = rows_of(result)
     for i, column in enumerate(columns_of(result)):
-        table.add_column(column, justify="left" if i == 0 else "right")
-    for row in rows_of(result):
+        words = " ".join([column, *(row[i] for row in rows)]).split()
+        table.add_column(
+            column, justify="left" if i == 0 else "right", min_width=max(map(len, words))
+        )
+    for row in rows:
         table.add_row(*row)
     return table
 
