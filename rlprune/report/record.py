@@ -91,8 +91,13 @@ def _budgets(problem: Problem, plan: Plan, confirmed: Confirmed | None) -> tuple
         record = BudgetRecord(quantity=quantity, kept=kept, achieved=achieved[quantity])
         if quantity == "latency" and confirmed is not None:
             latency = confirmed.latency
-            found = {"achieved": latency.value, "interval": (latency.low, latency.high)}
-            record = record.model_copy(update={**found, "predicted": confirmed.predicted})
+            found = {
+                "achieved": latency.value,
+                "interval": (latency.low, latency.high),
+                "predicted": confirmed.predicted,
+                "self_ratio": latency.self_ratio,
+            }
+            record = record.model_copy(update=found)
         records.append(record)
     return tuple(records)
 

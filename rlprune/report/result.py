@@ -66,6 +66,7 @@ class BudgetRecord(_Record):
         achieved: None after training; of latency, what was measured end to end.
         interval: 95 % interval of a measured latency.
         predicted: what the search took the latency for.
+        self_ratio: of the dense network to itself in the same rounds, ideally 1.
     """
 
     quantity: str
@@ -73,6 +74,7 @@ class BudgetRecord(_Record):
     achieved: float | None
     interval: tuple[float, float] | None = None
     predicted: float | None = None
+    self_ratio: float | None = None
 
 
 class Search(_Record):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from rich import box
 from rich.table import Table
 
+from rlprune.latency.timing import TOLERANCE
 from rlprune.report.result import BudgetRecord, GroupRecord, Measured, Result
-
-SELF_RATIO_TOLERANCE = 0.1
 
 STAGES = ("dense", "pruned", "finetuned")
 
@@ -138,11 +137,13 @@ def warnings_of(result: Result) -> list[str]:
                 f"BUDGET MISSED: {budget.quantity} is {budget.achieved:.3f} of the dense one's, "
                 f"not {budget.kept:g}; ask for less, or time on a quieter machine"
             )
-    for batch, measured in result.latency_self_ratio.items():
-        if abs(measured - 1.0) > SELF_RATIO_TOLERANCE:
+    self_ratios = {f"at {b.replace('_', ' ')}": r for b, r in result.latency_self_ratio.items()}
+    limited = {f"of {b.quantity}={b.kept:g}": b.self_ratio or 1.0 for b in result.budgets}
+    for what, measured in (self_ratios | limited).items():
+        if abs(measured - 1.0) > TOLERANCE:
             warnings.append(
-                f"latencies at {batch.replace('_', ' ')} are noisy: the dense network measured "
-                f"{measured:.2f}x itself; repeat on a quieter machine"
+                f"latencies {what} are noisy: the dense network measured {measured:.2f}x itself; "
+                "repeat on a quieter machine"
             )
     if result.search.fallback:
         warnings.append("the agent's plans scored below the heuristic's; the heuristic's was taken")

@@ -208,3 +208,9 @@ def test_a_missed_budget_is_reported_loudly() -> None:
 )
 def test_counts_are_written_with_three_digits(count: float, text: str) -> None:
     assert short(count) == text
+
+
+def test_a_latency_budget_measured_on_a_noisy_machine_is_reported() -> None:
+    budget = limited(0.59).budgets[0].model_copy(update={"self_ratio": 1.08})
+    (warning,) = warnings_of(result(budgets=(budget,)))
+    assert "latencies of latency=0.6 are noisy: the dense network measured 1.08x itself" in warning
