@@ -45,6 +45,10 @@ class BudgetError(RLPruneError):
     """A budget that is malformed or cannot be reached."""
 
 
+class LatencyError(RLPruneError):
+    """Latency that cannot be measured, or a table that was measured for something else."""
+
+
 class AgentError(RLPruneError):
     """An agent folder that is missing, damaged or made for another observation schema."""
 

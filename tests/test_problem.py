@@ -20,8 +20,14 @@ from rlprune.config import LatencySettings, RewardSettings
 from rlprune.cost.budget import Budget
 from rlprune.data.splits import DataSplits
 from rlprune.envs.reward import reward
-from rlprune.errors import BudgetError, CacheError, ModelError, RLPruneError, UnknownNameError
-from rlprune.latency.errors import LatencyError
+from rlprune.errors import (
+    BudgetError,
+    CacheError,
+    LatencyError,
+    ModelError,
+    RLPruneError,
+    UnknownNameError,
+)
 from rlprune.latency.table import OperatorTable
 from rlprune.models.registry import LoadedModel
 from rlprune.problem import Problem, resolve_device

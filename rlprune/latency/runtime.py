@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from rlprune.calling import Inputs, batch_size, call, shapes, take, tensors_in
-from rlprune.errors import FOREIGN_ERRORS, ExportError, UnknownNameError, first_line
+from rlprune.errors import FOREIGN_ERRORS, ExportError, LatencyError, UnknownNameError, first_line
 from rlprune.export.exporter import export_model
 from rlprune.export.formats import Onnx
 from rlprune.export.quiet import quiet
-from rlprune.latency.errors import LatencyError
 from rlprune.latency.timing import Call
 
 _EXPORTED_SAMPLES = 2

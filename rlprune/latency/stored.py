@@ -12,9 +12,8 @@ from rlprune.cache.store import Store
 from rlprune.calling import Inputs, batch_size, call, main_output, shapes, take, tensors_in
 from rlprune.config import LatencySettings
 from rlprune.cost.analytic import Widths
-from rlprune.errors import CacheError
+from rlprune.errors import CacheError, LatencyError
 from rlprune.graph.group_graph import GroupGraph
-from rlprune.latency.errors import LatencyError
 from rlprune.latency.granularity import measure_granularity
 from rlprune.latency.measure import measure_table
 from rlprune.latency.table import VERSION, OperatorTable

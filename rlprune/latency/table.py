@@ -12,10 +12,9 @@ import numpy.typing as npt
 from pydantic import PositiveFloat, PositiveInt, ValidationError
 from scipy.optimize import nnls
 
-from rlprune.errors import first_line
+from rlprune.errors import LatencyError, first_line
 from rlprune.graph.group_graph import Frozen
 from rlprune.latency.curve import Curve
-from rlprune.latency.errors import LatencyError
 from rlprune.latency.products import Products
 from rlprune.latency.segments import Segment
 
