@@ -481,13 +481,20 @@ def _draw(*curves: dict[str, tuple[int, float, float]]) -> None:
     plt.close(figure)
 
 
-def main(settings: BenchSettings) -> None:
+class EpisodeSettings(BenchSettings):
+    """Flags of this benchmark."""
+
+    growth_only: bool = False
+    """Leave the rivals out; growth is published by itself as benchmarks/growth.json."""
+
+
+def main(settings: EpisodeSettings) -> None:
     """Measure every network on one thread."""
     warnings.simplefilter("ignore")  # torch-pruning uses what torch has deprecated
     torch.set_num_threads(1)
     rows: list[Row] = []
     cases: Sequence[tuple[str, int, int]] = CASES[:1] if settings.quick else CASES
-    for spec, size, batch in cases:
+    for spec, size, batch in () if settings.growth_only else cases:
         repeats = 3 if settings.quick else 9 if size == 32 else 5
         rows += measure(spec, size, batch, repeats)
     rows += [*growth(settings.quick), *memory(settings.quick)]
@@ -498,8 +505,8 @@ def main(settings: BenchSettings) -> None:
         "passes. Memory: a plain CNN on small images; what a distinct plan leaves behind is its "
         "entry in the evaluator's cache.\n\n![growth](episode.png)"
     )
-    publish("episode", settings, rows, notes)
+    publish("growth" if settings.growth_only else "episode", settings, rows, notes)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(BenchSettings))
+    main(tyro.cli(EpisodeSettings))

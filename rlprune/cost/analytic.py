@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 Widths = npt.NDArray[np.int64]
 
@@ -38,16 +39,18 @@ class AnalyticCost:
                 self._constants[d, t] = constant
                 for group, slope in slopes.items():
                     self._slopes[d, t, group] = slope
+        # Most groups matter to few terms; a dense product would also start the threads of a BLAS.
+        self._flat = csr_array(self._slopes.reshape(-1, n_groups))
         self._terms, self._groups = np.nonzero(self._slopes.any(axis=0))
         self._pairs = self._slopes[:, self._terms, self._groups]
 
     def __call__(self, widths: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the cost of each width vector; shape `(..., n_groups)` -> `(...)`."""
         w = np.asarray(widths, dtype=np.float64)
-        total = self._coefficients
-        for constants, slopes in zip(self._constants, self._slopes, strict=True):
-            total = total * (constants + w @ slopes.T)
-        summed = np.broadcast_to(total, (*w.shape[:-1], total.shape[-1])).sum(-1)
+        vectors = w.reshape(-1, w.shape[-1])
+        sizes = (self._flat @ vectors.T).reshape(*self._constants.shape, len(vectors))
+        products = (self._constants[:, :, None] + sizes).prod(axis=0)
+        summed = (self._coefficients[:, None] * products).sum(axis=0).reshape(w.shape[:-1])
         return np.asarray(np.rint(summed), dtype=np.int64)
 
     def each_changed(self, widths: Widths, changed: Widths) -> npt.NDArray[np.int64]:
