@@ -163,7 +163,7 @@ def prune_problem(
 
 def _confirmed(problem: Problem, plan: Plan, timing: LatencySettings) -> Confirmed | None:
     """Measure a plan end to end where the budget limits latency, and adjust it to the result."""
-    if "latency" not in dict(problem.budget.limits):
+    if not problem.budget.limits_latency:
         return None
     evaluator = problem.evaluator
     batch = repeated(evaluator.inputs, timing.batch_size)

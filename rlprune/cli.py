@@ -130,7 +130,7 @@ def run_train(settings: TrainSettings, words: Sequence[str]) -> Result:
     start = _agent_to_resume(settings)
     data = _data(settings)
     budgets = [Budget.parse(text) for text in settings.budget]
-    charged = settings.reward.latency > 0 or any("latency" in dict(b.limits) for b in budgets)
+    charged = settings.reward.latency > 0 or any(b.limits_latency for b in budgets)
     firsts = [
         _problem(settings, model, data, budgets[0], index, charged)
         for index, model in enumerate(settings.model)

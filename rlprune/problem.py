@@ -61,7 +61,7 @@ class Problem:
         sensitivity: Callable[[], Sensitivity] | None = None,
     ) -> None:
         self._round_to, self._granularity = round_to, granularity
-        step = granularity if "latency" in dict(budget.limits) else 1
+        step = granularity if budget.limits_latency else 1
         rounding = rounding_of(evaluator.graph, step, round_to)
         self.costs = Costs(evaluator.graph, evaluator.latency, rounding)
         budget.check_reachable(self.costs)
@@ -120,8 +120,7 @@ class Problem:
         few = take(example, slice(2))
         graph = trace(dense, few, keep=keep, residual_width=residual_width)
         kept, timing = store or NoStore(), latency or LatencySettings()
-        limited = "latency" in dict(budget.limits)
-        charged = limited if measure_latency is None else measure_latency
+        charged = budget.limits_latency if measure_latency is None else measure_latency
         batch = repeated(example, timing.batch_size)
         step = stored.granularity(target, timing, kept) if charged else 1
         provider: LatencyProvider | None = None

@@ -15,8 +15,10 @@ from typing import Annotated, Any
 import torch
 import tyro
 from pydantic import Field
+from torch.utils.data import TensorDataset
 
 from rlprune.config import Settings
+from rlprune.data.splits import DataSplits, Role, Split
 from rlprune.report.measure import describe_device
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -75,6 +77,26 @@ def spread(
     """Summarise repeated measurements by their mean or another `centre`, least and largest."""
     value, low, high = float(centre(values)), float(min(values)), float(max(values))
     return Row(case, metric, value, low, high, len(values), target, ok)
+
+
+def noise(count: int, size: int, classes: int) -> DataSplits:
+    """Return random square images in three colours, of random classes, as all four splits."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(count, 3, size, size, generator=generator)
+    targets = torch.randint(classes, (count,), generator=generator)
+
+    def split(role: Role) -> Split:
+        return Split(role, TensorDataset(images, targets))  # type: ignore[arg-type]
+
+    return DataSplits(
+        "noise",
+        train=split("train"),
+        search=split("search"),
+        validation=split("validation"),
+        test=split("test"),
+        num_classes=classes,
+        input_shape=(3, size, size),
+    )
 
 
 def publish(name: str, settings: BenchSettings, rows: list[Row], notes: str) -> None:

@@ -40,14 +40,12 @@ import numpy.typing as npt
 import torch
 import torch_pruning as tp
 import tyro
-from bench import BENCHMARKS, BenchSettings, Row, publish, spread
+from bench import BENCHMARKS, BenchSettings, Row, noise, publish, spread
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 
 from rlprune.allocate.sensitivity import Sensitivity
 from rlprune.config import EvaluationSettings, RewardSettings
 from rlprune.cost.budget import Budget
-from rlprune.data.splits import DataSplits, Role, Split
 from rlprune.envs import ENV_ID
 from rlprune.evaluate.evaluator import Evaluator
 from rlprune.evaluate.recalibrate import collecting_statistics
@@ -98,22 +96,9 @@ class Bench:
 
 def prepare(name: str, model: nn.Module, size: int, batch: int) -> Bench:
     """Trace a network; give it random images, and random sensitivities in place of a profile."""
-    torch.manual_seed(0)
-    images = torch.randn(batch, 3, size, size)
-    targets = torch.randint(CLASSES, (batch,))
-
-    def split(role: Role) -> Split:
-        return Split(role, TensorDataset(images, targets))  # type: ignore[arg-type]
-
-    data = DataSplits(
-        "noise",
-        train=split("train"),
-        search=split("search"),
-        validation=split("validation"),
-        test=split("test"),
-        num_classes=CLASSES,
-        input_shape=(3, size, size),
-    )
+    data = noise(batch, size, CLASSES)
+    images, _ = data.search.tensors()
+    assert isinstance(images, Tensor)  # noqa: S101 - for the type
     graph = trace(model, images[:2])
     evaluator = Evaluator(
         model,

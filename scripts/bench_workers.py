@@ -21,13 +21,11 @@ from typing import TypeVar
 import numpy as np
 import torch
 import tyro
-from bench import BenchSettings, Row, publish, spread
-from torch.utils.data import TensorDataset
+from bench import BenchSettings, Row, noise, publish, spread
 
 from rlprune.agents import train_agent
 from rlprune.agents.training import Training
 from rlprune.config import EvaluationSettings, RewardSettings
-from rlprune.data.splits import DataSplits, Role, Split
 from rlprune.evaluate.scoring import PlanScorer
 from rlprune.evaluate.workers import workers_for
 from rlprune.models.registry import build_model
@@ -44,32 +42,14 @@ T = TypeVar("T")
 medians = partial(spread, centre=median)
 
 
-def noise() -> DataSplits:
-    """Return random images as all four splits."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(IMAGES, 3, SIZE, SIZE, generator=generator)
-    targets = torch.randint(CLASSES, (IMAGES,), generator=generator)
-
-    def split(role: Role) -> Split:
-        return Split(role, TensorDataset(images, targets))  # type: ignore[arg-type]
-
-    return DataSplits(
-        "noise",
-        train=split("train"),
-        search=split("search"),
-        validation=split("validation"),
-        test=split("test"),
-        num_classes=CLASSES,
-        input_shape=(3, SIZE, SIZE),
-    )
-
-
 def build(name: str) -> Problem:
     """Build a network with random weights, to be scored in single precision."""
     torch.manual_seed(0)
     model = build_model(name, in_channels=3, num_classes=CLASSES, image_size=SIZE)
     evaluation = EvaluationSettings(images=IMAGES, precision="float32")
-    return Problem.build(model, noise(), BUDGET, evaluation=evaluation, measure_latency=False)
+    return Problem.build(
+        model, noise(IMAGES, SIZE, CLASSES), BUDGET, evaluation=evaluation, measure_latency=False
+    )
 
 
 def plans_of(problem: Problem, count: int, seed: int) -> list[Plan]:

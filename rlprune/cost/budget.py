@@ -71,6 +71,11 @@ class Budget:
         """Return the kept fraction allowed, 1 where there is no limit."""
         return dict(self.limits).get(quantity, 1.0)
 
+    @property
+    def limits_latency(self) -> bool:
+        """Whether latency is among what is limited: it has to be measured then."""
+        return "latency" in dict(self.limits)
+
     def with_limit(self, quantity: str, kept: float) -> Budget:
         """Return the budget with another limit for a quantity that it limits."""
         return Budget(tuple((q, kept if q == quantity else k) for q, k in self.limits))

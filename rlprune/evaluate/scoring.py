@@ -78,7 +78,6 @@ class Scorer:
         graph: its dependency groups.
         inputs: samples on the model's device.
         targets: theirs.
-        dense_outputs: of the dense model for these inputs, or None to compute them.
         task: what divergence and quality mean.
         settings: passes and precision.
     """
