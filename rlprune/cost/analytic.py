@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -40,14 +41,14 @@ class AnalyticCost:
                 for group, slope in slopes.items():
                     self._slopes[d, t, group] = slope
         # Most groups matter to few terms; a dense product would also start the threads of a BLAS.
-        self._flat = csr_array(self._slopes.reshape(-1, n_groups))
+        self._flat = csr_array(self._slopes.reshape(depth * len(terms), n_groups))
         self._terms, self._groups = np.nonzero(self._slopes.any(axis=0))
         self._pairs = self._slopes[:, self._terms, self._groups]
 
     def __call__(self, widths: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the cost of each width vector; shape `(..., n_groups)` -> `(...)`."""
         w = np.asarray(widths, dtype=np.float64)
-        vectors = w.reshape(-1, w.shape[-1])
+        vectors = w.reshape(prod(w.shape[:-1]), w.shape[-1])
         sizes = (self._flat @ vectors.T).reshape(*self._constants.shape, len(vectors))
         products = (self._constants[:, :, None] + sizes).prod(axis=0)
         summed = (self._coefficients[:, None] * products).sum(axis=0).reshape(w.shape[:-1])

@@ -58,3 +58,11 @@ def test_one_width_changed_at_a_time_costs_what_the_whole_vector_costs(
     matrix = np.where(np.eye(len(widths), dtype=bool), changed, widths)
     for cost in (graph.macs_of, graph.params_of):
         assert cost.each_changed(widths, changed).tolist() == cost(matrix).tolist()
+
+
+def test_a_network_without_groups_costs_its_constants() -> None:
+    cost = AnalyticCost([Term(3.0, ((2.0, {}),)), Term(5.0, ())], 0)
+    none = np.zeros(0, dtype=np.int64)
+    assert cost(none) == 11
+    assert cost(np.zeros((4, 0))).tolist() == [11] * 4
+    assert cost.each_changed(none, none).tolist() == []
