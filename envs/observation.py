@@ -169,7 +169,7 @@ def _roles(layers: Layers) -> tuple[float, ...]:
 
 def _norm_shares(group: Group) -> tuple[float, ...]:
     atoms = np.asarray(group.atoms or range(group.width))
-    squares = np.sort(np.bincount(atoms, weights=np.asarray(group.norms) ** 2))
+    squares = np.sort(np.bincount(atoms, weights=np.asarray(group.scores) ** 2))
     norms, total = np.sqrt(squares), max(float(squares.sum()), 1e-12)
     return (
         float(squares[: len(squares) // 4].sum()) / total,

@@ -45,6 +45,10 @@ class BudgetError(RLPruneError):
     """A budget that is malformed or cannot be reached."""
 
 
+class CriterionError(RLPruneError):
+    """A criterion that cannot be computed on a network or its data, or gives no ranking."""
+
+
 class LatencyError(RLPruneError):
     """Latency that cannot be measured, or a table that was measured for something else."""
 

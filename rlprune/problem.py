@@ -18,6 +18,8 @@ from rlprune.calling import repeated, take, to_device
 from rlprune.config import EvaluationSettings, LatencySettings
 from rlprune.cost.budget import Allocation, Budget
 from rlprune.cost.costs import Costs, rounding_of
+from rlprune.criteria.base import ChannelScores, Probe
+from rlprune.criteria.registry import channel_scores
 from rlprune.data.registry import load_data
 from rlprune.data.splits import DataSplits
 from rlprune.errors import RLPruneError
@@ -27,7 +29,7 @@ from rlprune.graph.trace import trace
 from rlprune.latency import stored
 from rlprune.latency.provider import LatencyProvider
 from rlprune.models.registry import LoadedModel, load_model
-from rlprune.surgery.plan import Plan
+from rlprune.surgery.plan import Plan, Scores
 
 
 class Problem:
@@ -43,6 +45,7 @@ class Problem:
             where the budget limits latency.
         granularity: channels that the device takes at once.
         sensitivity: gives the network's sensitivity; measured on first use by default.
+        store: keeps what is measured once per network, data and device.
 
     Raises:
         BudgetError: if the budget cannot be reached, with the reachable range.
@@ -59,6 +62,7 @@ class Problem:
         round_to: int | None = None,
         granularity: int = 1,
         sensitivity: Callable[[], Sensitivity] | None = None,
+        store: Store | None = None,
     ) -> None:
         self._round_to, self._granularity = round_to, granularity
         step = granularity if budget.limits_latency else 1
@@ -70,7 +74,8 @@ class Problem:
         self.data = data
         self.budget = budget
         self.recipe = recipe
-        self._sensitivity = sensitivity or cache(partial(profile, evaluator, NoStore()))
+        self._store = store or NoStore()
+        self._sensitivity = sensitivity or cache(partial(profile, evaluator, self._store))
 
     @classmethod
     def build(
@@ -140,20 +145,43 @@ class Problem:
             recipe,
             round_to=round_to,
             granularity=step,
-            sensitivity=cache(partial(profile, evaluator, kept)),
+            store=kept,
         )
 
     def with_budget(self, budget: Budget) -> Problem:
         """Return the same problem at another budget; evaluations and ledger are shared."""
+        return self._with(self.evaluator, budget, self._sensitivity)
+
+    def fresh(self) -> Problem:
+        """Return the same problem with an empty ledger, to charge another method with its own.
+
+        What the first one measured is not known there, but for what the store keeps.
+        """
+        return self._with(self.evaluator.fresh(), self.budget, None)
+
+    def ranked_by(self, criterion: str, normaliser: str = "none") -> Problem:
+        """Return the same problem with channels ranked by a criterion, and an empty ledger.
+
+        Raises:
+            CriterionError: if the criterion cannot be computed here.
+            UnknownNameError: if there is no such criterion or normaliser.
+        """
+        evaluator = self.evaluator.fresh(self.graph.ranked_by(self.scores(criterion, normaliser)))
+        return self._with(evaluator, self.budget, None)
+
+    def _with(
+        self, evaluator: Evaluator, budget: Budget, sensitivity: Callable[[], Sensitivity] | None
+    ) -> Problem:
         return Problem(
             self.name,
-            self.evaluator,
+            evaluator,
             self.data,
             budget,
             self.recipe,
             round_to=self._round_to,
             granularity=self._granularity,
-            sensitivity=self._sensitivity,
+            sensitivity=sensitivity,
+            store=self._store,
         )
 
     @property
@@ -176,9 +204,31 @@ class Problem:
         """The heuristic's plan for this budget; profile evaluations on first use."""
         return reference(self.evaluator, self.costs, self.sensitivity, self.budget)
 
-    def decode(self, allocation: Allocation) -> Plan:
-        """Return the plan that an allocation means under the budget: best channels by norm."""
-        return Plan.from_widths(self.graph, self.budget.decode(self.costs, allocation))
+    @cached_property
+    def probe(self) -> Probe:
+        """Samples of the search split for criteria to look at."""
+        evaluator = self.evaluator
+        return Probe.build(
+            evaluator.model, self.graph, self.data, evaluator.task, seed=evaluator.seed
+        )
+
+    def scores(self, criterion: str, normaliser: str = "none") -> ChannelScores:
+        """Score the channels of every group by a criterion; no evaluations are made.
+
+        Raises:
+            CriterionError: if the criterion cannot be computed here.
+            UnknownNameError: if there is no such criterion or normaliser.
+        """
+        return channel_scores(criterion, self.probe, normaliser)
+
+    def decode(self, allocation: Allocation, scores: Scores | None = None) -> Plan:
+        """Return the plan that an allocation means under the budget.
+
+        Args:
+            allocation: kept fractions, one per group.
+            scores: which channels are best; the graph's ranking by default.
+        """
+        return Plan.from_widths(self.graph, self.budget.decode(self.costs, allocation), scores)
 
     def evaluate(self, plan: Plan) -> Measurement:
         """Score a plan on the search split; see `Evaluator.evaluate`."""

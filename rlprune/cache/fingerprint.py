@@ -53,7 +53,7 @@ def of_inputs(inputs: Inputs) -> str:
 
 
 def of_graph(graph: GroupGraph) -> str:
-    """Digest all that a graph holds: groups, costs, norms, and what was left out."""
+    """Digest all that a graph holds: groups, costs, ranking, and what was left out."""
     return combined(graph.model_dump_json())
 
 

@@ -1,4 +1,4 @@
-"""Group L2 norm: the default channel criterion."""
+"""L1 and L2 norms over all coupled members; the group's L2 norm is the default criterion."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from rlprune.criteria.members import summed_over_members
+
 if TYPE_CHECKING:
+    from rlprune.criteria.base import ChannelScores, Need, Probe, WeightScores
     from rlprune.graph.group_graph import GroupGraph
 
 
@@ -24,17 +27,41 @@ def group_norms(model: nn.Module, graph: GroupGraph) -> dict[str, Tensor]:
     Returns:
         `{group: (width,) float64}`; higher = keep first.
     """
-    squares = [torch.zeros(group.width, dtype=torch.float64) for group in graph.groups]
-    parameters = dict(model.named_parameters())
-    for piece in graph.slices:
-        if piece.tensor not in parameters:
-            continue
-        values = parameters[piece.tensor].detach().to("cpu", torch.float64) ** 2
-        per_position = values.movedim(piece.dim, 0).flatten(1).sum(1) if values.ndim > 1 else values
-        offset = 0
-        for group, start, length in piece.runs:
-            if group >= 0:
-                chunk = per_position[offset : offset + length]
-                squares[group].index_add_(0, torch.arange(start, start + length), chunk)
-            offset += length
-    return {group.name: square.sqrt() for group, square in zip(graph.groups, squares, strict=True)}
+    squares = summed_over_members(graph, dict(model.named_parameters()), torch.square)
+    return {name: square.sqrt() for name, square in squares.items()}
+
+
+class L2:
+    """The group's L2 norm; of a single weight its magnitude (Han et al., 2015)."""
+
+    name = "l2"
+    needs: frozenset[Need] = frozenset()
+
+    def channels(self, probe: Probe) -> ChannelScores:
+        """Return the L2 norm over all coupled members."""
+        return group_norms(probe.model, probe.graph)
+
+    def weights(self, probe: Probe) -> WeightScores:
+        """Return magnitudes."""
+        return magnitudes(probe)
+
+
+class L1:
+    """The group's L1 norm (Li et al., ICLR 2017, for single layers)."""
+
+    name = "l1"
+    needs: frozenset[Need] = frozenset()
+
+    def channels(self, probe: Probe) -> ChannelScores:
+        """Return the L1 norm over all coupled members."""
+        return summed_over_members(probe.graph, dict(probe.model.named_parameters()), torch.abs)
+
+    def weights(self, probe: Probe) -> WeightScores:
+        """Return magnitudes."""
+        return magnitudes(probe)
+
+
+def magnitudes(probe: Probe) -> WeightScores:
+    """Return the absolute value of every weight."""
+    named = probe.model.named_parameters()
+    return {name: one.detach().double().abs() for name, one in named if one.ndim > 1}

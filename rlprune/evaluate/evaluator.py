@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
@@ -105,6 +106,7 @@ class Evaluator:
         self.settings = settings
         self.model = model
         self.graph = graph
+        self.seed = seed
         self.device = device
         self.ledger = Ledger()
         self.latency = latency
@@ -119,6 +121,19 @@ class Evaluator:
         self.scorer: PlanScorer = Scorer(
             model, graph, self.inputs, self.targets, self.task, settings
         )
+
+    def fresh(self, graph: GroupGraph | None = None) -> Evaluator:
+        """Return the same evaluator with nothing counted or known, to charge another method.
+
+        Args:
+            graph: the same groups with another ranking.
+        """
+        other = copy.copy(self)
+        other.graph = graph or self.graph
+        other.ledger = Ledger()
+        other._cache = {}
+        vars(other).pop("fingerprint", None)  # the ranking is part of it
+        return other
 
     def evaluate(
         self, plan: Plan, *, profile: bool = False, at_most: float = math.inf

@@ -140,8 +140,8 @@ class Group(Frozen):
         kind: what a unit is.
         step: channels that are tied to one another (size of an atom); widths are multiples of it.
         atoms: atom index of every root channel; empty when every channel is its own atom.
-        norms: L2 norm of every root channel over all coupled members when traced; the default
-            ranking (higher = keep first).
+        scores: what every root channel is worth, >= 0; the ranking (higher = keep first). When
+            traced, its L2 norm over all coupled members.
         statistic: the operation that averages over these channels, so that removing some changes
             what the others see; empty where removing is the same as ignoring.
     """
@@ -152,7 +152,7 @@ class Group(Frozen):
     kind: GroupKind = "channels"
     step: PositiveInt = 1
     atoms: tuple[NonNegativeInt, ...] = ()
-    norms: tuple[float, ...] = ()
+    scores: tuple[float, ...] = ()
     statistic: str = ""
 
     @model_validator(mode="after")
@@ -165,8 +165,8 @@ class Group(Frozen):
         }
         if self.width % self.step or (self.step > 1 and not whole) or (sizes and not whole):
             raise ValueError(f"group {self.name!r} does not consist of sets of {self.step}")
-        if self.norms and len(self.norms) != self.width:
-            raise ValueError(f"group {self.name!r} has {len(self.norms)} norms, not {self.width}")
+        if self.scores and len(self.scores) != self.width:
+            raise ValueError(f"group {self.name!r} has {len(self.scores)} scores, not {self.width}")
         return self
 
     @property
@@ -373,6 +373,14 @@ class GroupGraph(Frozen):
             else:
                 slopes[group] = slopes.get(group, 0.0) + length / self.groups[group].width
         return constant, slopes
+
+    def ranked_by(self, scores: Mapping[str, npt.ArrayLike]) -> GroupGraph:
+        """Return the same groups with another ranking of their channels, `{group: (width,)}`."""
+        groups = (
+            group.model_copy(update={"scores": tuple(np.asarray(scores[group.name]).tolist())})
+            for group in self.groups
+        )
+        return self.model_copy(update={"groups": tuple(groups)})
 
     def table(self) -> Table:
         """Groups, widths in channels or heads, and the MACs that go with each, for a terminal."""

@@ -52,9 +52,7 @@ def trace(
     recording = _record(copied, example_input)
     keep_layers(recording, copied, keep)
     graph = _sound(copied, recording, example_input, residual_width=residual_width)
-    norms = group_norms(model, graph)
-    ranked = (g.model_copy(update={"norms": tuple(norms[g.name].tolist())}) for g in graph.groups)
-    return graph.model_copy(update={"groups": tuple(ranked)})
+    return graph.ranked_by(group_norms(model, graph))
 
 
 def _sound(

@@ -65,7 +65,7 @@ class Plan:
         """Keep the best `widths[g]` channels of each group by score (default: group L2 norm)."""
         kept = {
             group.name: group.keep_best(
-                group.norms if scores is None else scores[group.name], int(width)
+                group.scores if scores is None else scores[group.name], int(width)
             )
             for group, width in zip(graph.groups, widths, strict=True)
         }

@@ -123,8 +123,8 @@ def _ranks(graph: GroupGraph) -> list[Positions]:
     ranks = []
     for index, group in enumerate(graph.groups):
         order = np.arange(group.width)
-        if index not in partly and group.kind == "channels" and group.step == 1 and group.norms:
-            order = np.argsort(-np.asarray(group.norms), kind="stable")
+        if index not in partly and group.kind == "channels" and group.step == 1 and group.scores:
+            order = np.argsort(-np.asarray(group.scores), kind="stable")
         ranks.append(order.argsort())
     return ranks
 

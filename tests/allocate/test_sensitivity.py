@@ -32,7 +32,7 @@ def test_a_profile_scores_each_group_cut_alone_to_half(fresh_plain: Problem) -> 
     problem = fresh_plain
     scores = problem.sensitivity.scores
     for g, group in enumerate(problem.graph.groups):
-        alone = Plan({group.name: group.keep_best(group.norms, group.width // 2)}, problem.graph)
+        alone = Plan({group.name: group.keep_best(group.scores, group.width // 2)}, problem.graph)
         assert problem.evaluate(alone).score == scores[g]
     # The plans above were all known already.
     assert problem.ledger.evaluations == 0

@@ -80,7 +80,7 @@ def test_norms_of_built_in_networks_are_those_of_torch_prunings_groups(
     expected = norms_by_torch_pruning(copy.deepcopy(dense), example)
     for group in graph.groups:
         if group.kind != "block":
-            norms = torch.tensor(group.norms, dtype=torch.float64)
+            norms = torch.tensor(group.scores, dtype=torch.float64)
             torch.testing.assert_close(norms, expected[group.name])
 
 
@@ -92,7 +92,7 @@ def test_a_channel_without_weights_goes_first() -> None:
         network.bn.bias[7] = network.act.weight[7] = 0
         network.hidden.weight[:, 7 * 16 : 8 * 16] = 0
     graph = trace(network, nets.images(2))
-    assert graph.group("conv").norms[7] == 0
+    assert graph.group("conv").scores[7] == 0
     widths = graph.widths.copy()
     widths[0] -= 1
     assert set(range(10)) - set(Plan.from_widths(graph, widths).kept["conv"]) == {7}
@@ -102,7 +102,7 @@ def test_a_louder_channel_scores_higher() -> None:
     quiet, loud = nets.build("concat"), nets.build("concat")
     with torch.no_grad():
         loud.mix.weight[3] *= 3
-    before = trace(quiet, nets.images(2)).group("mix").norms
-    after = trace(loud, nets.images(2)).group("mix").norms
+    before = trace(quiet, nets.images(2)).group("mix").scores
+    after = trace(loud, nets.images(2)).group("mix").scores
     assert after[3] > before[3]
     assert after[:3] + after[4:] == before[:3] + before[4:]

@@ -90,7 +90,7 @@ def test_prefixes_are_views_and_other_choices_are_not() -> None:
     by_norm = pool.materialise(Plan.from_widths(graph, widths)).get_parameter("conv.weight")
     again = pool.materialise(Plan.from_widths(graph, widths // 2 + 1)).get_parameter("conv.weight")
     assert by_norm.data_ptr() == again.data_ptr()
-    worst = {group.name: -np.array(group.norms or [0.0]) for group in graph.groups}
+    worst = {group.name: -np.array(group.scores or [0.0]) for group in graph.groups}
     other = pool.materialise(Plan.from_widths(graph, widths, worst)).get_parameter("conv.weight")
     assert other.data_ptr() != by_norm.data_ptr()
 
