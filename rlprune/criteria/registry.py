@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
+from rlprune.criteria.activations import ActivationMean, ActivationVariance, APoZ
 from rlprune.criteria.base import (
     ChannelScores,
     Criterion,
@@ -11,13 +13,49 @@ from rlprune.criteria.base import (
     check_needs,
     check_scores,
 )
+from rlprune.criteria.batchnorm import BatchNormScale
+from rlprune.criteria.composite import PRESETS, MultiMetric
+from rlprune.criteria.fisher import Fisher, Hessian
+from rlprune.criteria.fpgm import FPGM
+from rlprune.criteria.lamp import LAMP
 from rlprune.criteria.normalise import NORMALISERS
 from rlprune.criteria.norms import L1, L2
+from rlprune.criteria.random_scores import RandomScores
+from rlprune.criteria.screening import Screening, ScreeningF, one_vs_rest
+from rlprune.criteria.snip import Snip
+from rlprune.criteria.taylor import SecondOrderTaylor, Taylor
 from rlprune.errors import UnknownNameError
 
+
+def multi_metric(weights: Mapping[str, float], name: str = "multi-metric") -> MultiMetric:
+    """Combine criteria by name, as in `multi_metric({"taylor": 0.5, "l2": 0.5})`.
+
+    Raises:
+        CriterionError: if weights are negative, or none is positive.
+        UnknownNameError: if there is no such criterion, with the closest.
+    """
+    return MultiMetric(name, [(criterion_named(one), weight) for one, weight in weights.items()])
+
+
 CRITERIA: dict[str, Callable[[], Criterion]] = {
+    "random": RandomScores,
     "l1": L1,
     "l2": L2,
+    "batchnorm": BatchNormScale,
+    "fpgm": FPGM,
+    "lamp": LAMP,
+    "apoz": APoZ,
+    "activation-mean": ActivationMean,
+    "activation-variance": ActivationVariance,
+    "screening-f": ScreeningF,
+    "screening": Screening,
+    "screening-one-vs-rest": partial(Screening, "screening-one-vs-rest", one_vs_rest),
+    **{name: partial(multi_metric, weights, name) for name, weights in PRESETS.items()},
+    "taylor": Taylor,
+    "taylor-second-order": SecondOrderTaylor,
+    "fisher": Fisher,
+    "hessian": Hessian,
+    "snip": Snip,
 }
 
 

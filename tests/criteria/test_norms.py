@@ -9,13 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rlprune.criteria.norms import group_norms
+from rlprune.criteria.base import Probe
+from rlprune.criteria.norms import L1, L2, group_norms
+from rlprune.criteria.registry import channel_scores
 from rlprune.data.splits import DataSplits
+from rlprune.evaluate.tasks import Classification
 from rlprune.graph.group_graph import Group
 from rlprune.graph.trace import trace
 from rlprune.models.registry import LoadedModel
 from rlprune.surgery.plan import Plan
 from tests import nets
+from tests.criteria.probing import Chain, probe_of, seeded
 from tests.oracles import MIXERS, TRANSPOSED, dependency_graph
 
 
@@ -106,3 +110,58 @@ def test_a_louder_channel_scores_higher() -> None:
     after = trace(loud, nets.images(2)).group("mix").scores
     assert after[3] > before[3]
     assert after[:3] + after[4:] == before[:3] + before[4:]
+
+
+def test_norms_are_sums_over_all_layers_of_a_residual_group(
+    digits: DataSplits, loaded: Callable[[str], LoadedModel]
+) -> None:
+    model = loaded("resnet20").module
+    images, targets = digits.search.tensors(2)
+    graph = trace(model, images)
+    probe = Probe(model, graph, images, targets, Classification(), 10)
+    parameters = {name: one.detach().double() for name, one in model.named_parameters()}
+    first = graph.groups[0]
+    along_output = [name for name in first.members if not name.endswith(" (in)")]
+    along_input = [name.removesuffix(" (in)") for name in first.members if name.endswith(" (in)")]
+    assert min(len(along_output), len(along_input)) > 3
+    rows = [
+        tensor.movedim(dim, 0).flatten(1) if tensor.ndim > 1 else tensor[:, None]
+        for layers, dim in ((along_output, 0), (along_input, 1))
+        for layer in layers
+        for tensor in (parameters.get(f"{layer}.{kind}") for kind in ("weight", "bias"))
+        if tensor is not None and tensor.ndim > dim
+    ]
+    everything = torch.cat(rows, 1)
+    torch.testing.assert_close(L1().channels(probe)[first.name], everything.abs().sum(1))
+    torch.testing.assert_close(L2().channels(probe)[first.name], everything.norm(dim=1))
+
+
+@pytest.mark.parametrize("name", ["l1", "l2"])
+def test_norms_change_when_a_layer_is_scaled_against_its_consumer_but_taylor_does_not(
+    name: str,
+) -> None:
+    """One function, another score: global pruning by norms depends on how a network is written."""
+    probe = probe_of(seeded(Chain))
+    before, taylor = channel_scores(name, probe), channel_scores("taylor", probe)
+    output = probe.model(probe.inputs)
+    with torch.no_grad():
+        probe.model.first.weight.mul_(10)
+        probe.model.first.bias.mul_(10)
+        probe.model.second.weight.div_(10)
+    torch.testing.assert_close(probe.model(probe.inputs), output)
+    after = channel_scores(name, probe)
+    assert (before["first"].mean() < before["second"].mean()) != (
+        after["first"].mean() < after["second"].mean()
+    )
+    for group, scores in channel_scores("taylor", probe).items():
+        torch.testing.assert_close(scores, taylor[group])
+
+
+def test_single_weights_score_their_magnitude() -> None:
+    probe = probe_of(seeded(Chain))
+    for criterion in (L1(), L2()):
+        scores = criterion.weights(probe)
+        assert set(scores) == {"first.weight", "second.weight", "classifier.weight"}
+        torch.testing.assert_close(
+            scores["second.weight"], probe.model.second.weight.detach().abs()
+        )
