@@ -25,40 +25,22 @@ is the same over our whole episode.
 from __future__ import annotations
 
 import copy
-import resource
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
-import gymnasium
-import matplotlib
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch_pruning as tp
 import tyro
-from bench import BENCHMARKS, BenchSettings, Row, noise, publish, spread
+from bench import BenchSettings, Row, publish, spread
+from episodes import Bench, actions_of, build, environment, episode, prepare
 from torch import Tensor, nn
 
-from rlprune.allocate.sensitivity import Sensitivity
-from rlprune.config import EvaluationSettings, RewardSettings
-from rlprune.cost.budget import Budget
-from rlprune.envs import ENV_ID
-from rlprune.evaluate.evaluator import Evaluator
 from rlprune.evaluate.recalibrate import collecting_statistics
-from rlprune.evaluate.scoring import Scorer
-from rlprune.graph.group_graph import GroupGraph
-from rlprune.graph.trace import trace
-from rlprune.models.registry import build_model
-from rlprune.models.resnet import ResNet
-from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
-
-matplotlib.use("agg")
-from matplotlib import pyplot as plt
 
 CASES = (
     ("resnet20", 32, 512),
@@ -67,90 +49,10 @@ CASES = (
     ("torchvision:resnet50", 224, 32),
     ("torchvision:densenet121", 224, 32),
 )
-CLASSES, BUDGET = 10, "macs=0.4"
 MOST_OVERHEAD, MOST_OVERHEAD_OF = 0.15, {"torchvision:resnet50": 0.05}
-LEAST_OF_IDEAL, MOST_STEP_MS, MOST_GROWTH, MOST_GROWN_MIB = 0.9, 1.0, 1.1, 16.0
+LEAST_OF_IDEAL, MOST_STEP_MS = 0.9, 1.0
 
 medians = partial(spread, centre=median)
-
-
-@dataclass
-class Bench:
-    """One network with its samples, ready for episodes."""
-
-    name: str
-    problem: Problem
-    images: Tensor
-    rng: np.random.Generator
-
-    @property
-    def model(self) -> nn.Module:
-        """The dense network."""
-        return self.problem.evaluator.model
-
-    @property
-    def graph(self) -> GroupGraph:
-        """Its groups."""
-        return self.problem.graph
-
-
-def prepare(name: str, model: nn.Module, size: int, batch: int) -> Bench:
-    """Trace a network; give it random images, and random sensitivities in place of a profile."""
-    data = noise(batch, size, CLASSES)
-    images, _ = data.search.tensors()
-    assert isinstance(images, Tensor)  # noqa: S101 - for the type
-    graph = trace(model, images[:2])
-    evaluator = Evaluator(
-        model,
-        graph,
-        data,
-        latency=None,
-        seed=0,
-        device=torch.device("cpu"),
-        settings=EvaluationSettings(images=batch, precision="float32"),
-    )
-    rng = np.random.default_rng(0)
-    scores = Sensitivity(np.exp(rng.normal(0, 1, len(graph.groups))), graph.is_block)
-    problem = Problem(name, evaluator, data, Budget.parse(BUDGET), sensitivity=lambda: scores)
-    _ = problem.reference  # measured once per problem, not per episode
-    layout = images.contiguous(memory_format=torch.channels_last)
-    return Bench(name, problem, layout, rng)
-
-
-def build(spec: str, size: int) -> nn.Module:
-    """Build a network with random weights."""
-    torch.manual_seed(0)
-    return build_model(spec, in_channels=3, num_classes=CLASSES, image_size=size).eval()
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One episode: its plan and seconds, of the whole and of each step but the last."""
-
-    plan: Plan
-    seconds: float
-    steps: tuple[float, ...]
-
-
-Actions = npt.NDArray[np.float32]
-
-
-def actions_of(bench: Bench, largest: float = 0.25) -> Actions:
-    """Draw one action per group, by default so small that all blocks stay."""
-    return bench.rng.uniform(-largest, largest, len(bench.graph.groups)).astype(np.float32)
-
-
-def episode(bench: Bench, env: gymnasium.Env[object, object], actions: Actions) -> Episode:
-    """Walk once and time it."""
-    steps = []
-    start = before = time.perf_counter()
-    env.reset()
-    for action in actions:
-        *_, info = env.step(np.array([action]))
-        now = time.perf_counter()
-        steps.append(now - before)
-        before = now
-    return Episode(info["plan"], before - start, tuple(steps[:-1]))
 
 
 def passes(bench: Bench, model: nn.Module) -> Tensor:
@@ -265,9 +167,7 @@ def _prune_out(layer: nn.Module) -> object:
 def measure(spec: str, size: int, batch: int, repeats: int) -> list[Row]:
     """Time our episodes and the rivals on one network, in turn."""
     bench = prepare(spec, build(spec, size), size, batch)
-    env = gymnasium.make(
-        f"rlprune.envs:{ENV_ID}", problem=bench.problem, settings=RewardSettings(latency=0)
-    )
+    env = environment(bench)
     masked = Masked(bench)
     rivals: dict[str, Callable[[Plan], nn.Module]] = {
         "pruner": lambda plan: pruner_loop(bench, plan),
@@ -355,143 +255,22 @@ def _size(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def growth(quick: bool) -> list[Row]:
-    """Time episodes without their forward passes against depth and width, and draw them."""
-    depths = [3, 5, 7, 9, 18][: 2 if quick else None]
-    factors = [0.5, 1, 2, 4][: 2 if quick else None]
-    deep = {f"ResNet-{6 * n + 2}": overhead_of(ResNet(n, 3, CLASSES), 8) for n in depths}
-    wide = {
-        f"ResNet-20 x{f:g}": overhead_of(
-            ResNet(3, 3, CLASSES, [int(f * w) for w in (16, 32, 64)]), 8
-        )
-        for f in factors
-    }
-    groups = np.log([float(count) for count, _, _ in deep.values()])
-    costs = np.log([seconds for _, seconds, _ in deep.values()])
-    slope = float(np.polyfit(groups, costs, 1)[0])
-    rows = [
-        spread(
-            "growth: overhead against the number of groups",
-            "exponent",
-            [slope],
-            f"at most {MOST_GROWTH:g}",
-            slope <= MOST_GROWTH,
-        )
-    ]
-    for name, (count, seconds, forward) in {**deep, **wide}.items():
-        rows.append(spread(f"growth: {name}, {count} groups, overhead", "ms", [1e3 * seconds]))
-        rows.append(spread(f"growth: {name}, own pass of 64 images", "ms", [1e3 * forward]))
-    if not quick:
-        _draw(deep, wide)
-    return rows
-
-
-def overhead_of(model: nn.Module, repeats: int) -> tuple[int, float, float]:
-    """Return groups, seconds of an episode without its passes, and seconds of these."""
-    torch.manual_seed(0)
-    bench = prepare("growth", model.eval(), 32, 64)
-    env = gymnasium.make(
-        f"rlprune.envs:{ENV_ID}", problem=bench.problem, settings=RewardSettings(latency=0)
-    )
-    spent: list[float] = []
-    scorer = bench.problem.evaluator.scorer
-    assert isinstance(scorer, Scorer)  # noqa: S101 - what is inside its passes is left out
-    run = scorer._run
-
-    def watched(small: nn.Module, batch: Tensor) -> Tensor:
-        start = time.perf_counter()
-        outputs: Tensor = run(small, batch)
-        spent.append(time.perf_counter() - start)
-        return outputs
-
-    vars(scorer)["_run"] = watched
-    episode(bench, env, actions_of(bench))
-    rest, inside = [], []
-    for _ in range(repeats):
-        spent.clear()
-        rest.append(episode(bench, env, actions_of(bench)).seconds - sum(spent))
-        inside.append(sum(spent))
-    return len(bench.graph.groups), median(rest), median(inside)
-
-
-def memory(quick: bool) -> list[Row]:
-    """Measure by how much the process grows while it walks through distinct plans."""
-    torch.manual_seed(0)
-    bench = prepare("memory", build("plain_cnn", 8), 8, 16)
-    env = gymnasium.make(
-        f"rlprune.envs:{ENV_ID}", problem=bench.problem, settings=RewardSettings(latency=0)
-    )
-    warm, count = (200, 1000) if quick else (2000, 10_000)
-    for _ in range(warm):
-        episode(bench, env, actions_of(bench, largest=1.0))
-    before = _peak_mib()
-    known = bench.problem.ledger.evaluations
-    for _ in range(count):
-        episode(bench, env, actions_of(bench, largest=1.0))
-    grown = _peak_mib() - before
-    return [
-        spread(
-            f"memory: {count} episodes after {warm}",
-            "evaluations",
-            [float(bench.problem.ledger.evaluations - known)],
-        ),
-        spread(
-            f"memory: {count} episodes after {warm}",
-            "MiB grown",
-            [grown],
-            f"at most {MOST_GROWN_MIB:g}",
-            grown <= MOST_GROWN_MIB,
-        ),
-    ]
-
-
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _draw(*curves: dict[str, tuple[int, float, float]]) -> None:
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5))
-    for axis, curve, title in zip(axes, curves, ("depth", "width of ResNet-20"), strict=True):
-        names = [name.split()[-1].removeprefix("ResNet-") for name in curve]
-        axis.plot(names, [1e3 * s for _, s, _ in curve.values()], "o-", label="all else")
-        axis.plot(
-            names, [1e3 * f for _, _, f in curve.values()], "s--", label="own pass, 64 images"
-        )
-        axis.set(
-            title=f"cost of an episode against {title}", ylabel="ms", yscale="log", xlabel=title
-        )
-        axis.legend()
-    figure.tight_layout()
-    figure.savefig(BENCHMARKS / "episode.png", dpi=110)
-    plt.close(figure)
-
-
-class EpisodeSettings(BenchSettings):
-    """Flags of this benchmark."""
-
-    growth_only: bool = False
-    """Leave the rivals out; growth is published by itself as benchmarks/growth.json."""
-
-
-def main(settings: EpisodeSettings) -> None:
+def main(settings: BenchSettings) -> None:
     """Measure every network on one thread."""
     warnings.simplefilter("ignore")  # torch-pruning uses what torch has deprecated
     torch.set_num_threads(1)
     rows: list[Row] = []
     cases: Sequence[tuple[str, int, int]] = CASES[:1] if settings.quick else CASES
-    for spec, size, batch in () if settings.growth_only else cases:
+    for spec, size, batch in cases:
         repeats = 3 if settings.quick else 9 if size == 32 else 5
         rows += measure(spec, size, batch, repeats)
-    rows += [*growth(settings.quick), *memory(settings.quick)]
     notes = (
         "One pass over all samples per evaluation, for everyone; one thread; float32. Medians (in "
         "the column of means) with least and most over episodes, each of another plan; ratios are "
-        "taken within an episode. Growth: images of 32 x 32; overhead is the episode without its "
-        "passes. Memory: a plain CNN on small images; what a distinct plan leaves behind is its "
-        "entry in the evaluator's cache.\n\n![growth](episode.png)"
+        "taken within an episode."
     )
-    publish("growth" if settings.growth_only else "episode", settings, rows, notes)
+    publish("episode", settings, rows, notes)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(EpisodeSettings))
+    main(tyro.cli(BenchSettings))

@@ -48,7 +48,7 @@ from rlprune.models.registry import build_model
 from rlprune.surgery.plan import Plan
 
 CPU = torch.device("cpu")
-REPEATS, WALL_REPEATS, PLANS = 20, 5, 50
+REPEATS, WALL_REPEATS, PLANS, FREE_PLANS = 20, 5, 50, 10
 ASKED_PLANS = 3
 SELF_BATCH = 8
 MOST_ERROR, LEAST_RANK = 0.05, 0.95
@@ -195,7 +195,7 @@ def predicted_against_measured(case: Case, granularity: int, plans: int) -> list
     seconds = time.perf_counter() - start
     meter = EndToEnd(model, batch, case.settings)
     rounded = check(model, graph, table, meter, Costs(graph, round_to=rounding), plans)
-    free = check(model, graph, table, meter, Costs(graph), max(2, plans // 2))
+    free = check(model, graph, table, meter, Costs(graph), min(plans, FREE_PLANS))
     error, name = median(rounded.errors), f"{case.spec}, batch {case.batch}"
     return [
         spread(
@@ -261,6 +261,7 @@ def main(settings: BenchSettings) -> None:
     rows += steps
     for case in cases:
         rows += predicted_against_measured(case, granularity, plans)
+        print(f"measured {case.spec}", flush=True)
     notes = (
         "Errors, ratios and rounds are medians (in the column of means), with least and most. Kept "
         "latency = latency / latency of the dense network in the same rounds. One thread where "
