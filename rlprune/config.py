@@ -18,6 +18,9 @@ Runtime = Literal["eager", "compile", "onnxruntime"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 """Of the arithmetic of forward passes while plans are scored."""
 
+Preset = Literal["seeds-survey", "soft-coefficient", "screening", "amc", "all"]
+"""Comparisons that are known by name; see `rlprune.compare.presets`."""
+
 ExportFormat = Literal["onnx", "torch-export"]
 """Files that a pruned model can be written as."""
 
@@ -46,6 +49,10 @@ class LatencySettings(Settings):
 class EvaluationSettings(Settings):
     """How a plan is scored."""
 
+    score: str = "kl"
+    """Search score, a loss: raw, kl or accuracy, after recalibration but for raw; repaired (least
+    squares); distilled-10, -50 or -200 (steps); params, bottleneck, gradient-norm or synflow;
+    learned, learned-repaired or learned-10 (kl, repaired or distilled-10, corrected)."""
     images: int = Field(default=512, ge=2)
     """Search samples that recalibrate and score every plan."""
     batch_size: int | None = Field(default=None, ge=2)
@@ -177,17 +184,62 @@ class ApplySettings(SearchSettings):
     """Prune a model with a trained agent; nothing is trained but the optional fine-tuning."""
 
     agent: Positional[Path]
-    """Agent folder, or the run folder of a training."""
+    """Agent folder, the run folder of a training, or a strategy such as sensitivity or
+    global-taylor."""
     model: str
     """Built-in name, torchvision:NAME, timm:NAME or path/to/file.py:factory."""
-    budget: str = "macs=0.5"
-    """What may be kept, such as macs=0.5 or macs=0.5,latency=0.6 when both must hold."""
+    budget: str | None = None
+    """What may be kept, such as macs=0.5 or macs=0.5,latency=0.6 when both must hold; macs=0.5 by
+    default, macs=1 with constraints."""
+    constraint: tuple[str, ...] = ()
+    """Ask for the smallest network, in the first quantity of the budget, that keeps these on the
+    validation split before fine-tuning: worst_recall>=0.8, or accuracy_drop<=0.01 against the dense
+    network; of accuracy, macro_recall, worst_recall, agreement and psnr_db."""
     evaluations: int = Field(default=0, ge=0)
-    """Plans to sample and measure before choosing; 0 takes the agent's first answer."""
+    """Plans to sample and measure before choosing, with constraints at each kept fraction that is
+    tried; 0 takes the agent's first answer."""
     finetune_epochs: int = Field(default=0, ge=0)
     """Epochs of the standard recipe after pruning."""
     out: Path
     """Run folder to write; must not exist yet."""
+    recipe: RecipeSettings = RecipeSettings()
+    """The fine-tuning recipe."""
+
+
+class CompareSettings(SearchSettings):
+    """Compare methods on the same networks, budgets, evaluations and fine-tuning.
+
+    Uniform widths, and their network trained from new weights, are always among the rows. A run
+    that was interrupted goes on when the same command is typed again; it may then name more
+    methods, and more seeds.
+
+    Presets fill in what is not typed. seeds-survey: magnitude and SNIP, as channel criteria (the
+    lottery ticket needs masks, which are not there yet). soft-coefficient: an autoencoder by PSNR
+    at half the parameters, ratios found by grid, gradient and chance. screening: an MLP and a CNN,
+    channels ranked class by class, by size, and by both. amc: DDPG on a MobileNet-like network at
+    half the MACs beside the heuristics. all: every strategy at five budgets.
+    """
+
+    preset: Preset | None = None
+    """Fills in models, methods and budgets that are not typed."""
+    model: tuple[str, ...] = ()
+    """Models: built-in names, torchvision:NAME, timm:NAME or path/to/file.py:factory."""
+    budget: tuple[str, ...] = ()
+    """Budgets to compare at, such as macs=0.5 or macs=0.5,latency=0.6 when both must hold."""
+    methods: tuple[str, ...] = ()
+    """Strategies, such as sensitivity, random, global-taylor; or agent folders."""
+    seeds: int = Field(default=3, ge=1)
+    """Repetitions: of search images, strategies and fine-tuning; they count from --seed."""
+    evaluations: int = Field(default=200, ge=0)
+    """Plans that each method may measure, those of a profile that it uses included."""
+    finetune_steps: int | None = Field(default=None, ge=0)
+    """Steps of the standard recipe; 5 epochs, at most 240 steps, by default; 0 leaves it out."""
+    quick_finetune: bool = True
+    """Also fine-tune by 50 steps with batches of 64."""
+    threads: int | None = Field(default=1, ge=1)
+    """CPU threads of each worker; results are the same for any number of workers."""
+    out: Path
+    """Run folder to write, or to go on with."""
     recipe: RecipeSettings = RecipeSettings()
     """The fine-tuning recipe."""
 

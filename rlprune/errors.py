@@ -49,6 +49,14 @@ class CriterionError(RLPruneError):
     """A criterion that cannot be computed on a network or its data, or gives no ranking."""
 
 
+class MetricError(RLPruneError):
+    """A metric that does not fit what a network does."""
+
+
+class ConstraintError(RLPruneError):
+    """A constraint that is malformed, or that no network here can meet."""
+
+
 class LatencyError(RLPruneError):
     """Latency that cannot be measured, or a table that was measured for something else."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rlprune.allocate.curves import Losses, profile_curves
 from rlprune.allocate.sensitivity import Reference, Sensitivity, profile, reference
 from rlprune.cache.store import NoStore, Store
 from rlprune.calling import repeated, take, to_device
@@ -23,7 +23,8 @@ from rlprune.criteria.registry import channel_scores
 from rlprune.data.registry import load_data
 from rlprune.data.splits import DataSplits
 from rlprune.errors import RLPruneError
-from rlprune.evaluate.evaluator import Evaluator, Ledger, Measurement
+from rlprune.evaluate.evaluator import Evaluator, Measurement
+from rlprune.evaluate.ledger import Ledger
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.graph.trace import trace
 from rlprune.latency import stored
@@ -76,6 +77,7 @@ class Problem:
         self.recipe = recipe
         self._store = store or NoStore()
         self._sensitivity = sensitivity or cache(partial(profile, evaluator, self._store))
+        self._curves = cache(partial(profile_curves, evaluator, self._store))
 
     @classmethod
     def build(
@@ -150,7 +152,9 @@ class Problem:
 
     def with_budget(self, budget: Budget) -> Problem:
         """Return the same problem at another budget; evaluations and ledger are shared."""
-        return self._with(self.evaluator, budget, self._sensitivity)
+        other = self._with(self.evaluator, budget, self._sensitivity)
+        other._curves = self._curves
+        return other
 
     def fresh(self) -> Problem:
         """Return the same problem with an empty ledger, to charge another method with its own.
@@ -199,6 +203,11 @@ class Problem:
         """Score of each group cut alone to half, or block removed; profile evaluations at first."""
         return self._sensitivity()
 
+    @property
+    def curves(self) -> Losses:
+        """Score of each group cut alone to any width; profile evaluations at first."""
+        return self._curves()
+
     @cached_property
     def reference(self) -> Reference:
         """The heuristic's plan for this budget; profile evaluations on first use."""
@@ -236,7 +245,7 @@ class Problem:
 
     def uses(self) -> Ledger:
         """Return a copy of the ledger, to subtract later."""
-        return replace(self.ledger)
+        return copy.deepcopy(self.ledger)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -21,6 +21,11 @@ T = TypeVar("T")
 console = Console(stderr=True)
 
 
+def silence() -> None:
+    """Show nothing from now on: worker processes would write over their parent's lines."""
+    console.quiet = True
+
+
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """Yield a rich progress display on standard error."""
@@ -32,7 +37,7 @@ def progress_bar() -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns, console=console, transient=True, disable=console.quiet or not console.is_terminal
     ) as progress:
         yield progress
 

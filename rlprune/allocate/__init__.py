@@ -1,1 +1,1 @@
-"""Allocations that need no search."""
+"""Allocations that need no search: each takes a problem and returns a plan for its budget."""

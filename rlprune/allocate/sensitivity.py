@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rlprune.allocate.profiles import profile_cuts, width_at
 from rlprune.cache.store import Store
 from rlprune.cost.budget import Allocation, Budget
 from rlprune.cost.costs import Costs
 from rlprune.evaluate.evaluator import Evaluator, Measurement
-from rlprune.graph.group_graph import GroupGraph
-from rlprune.progress import track
 from rlprune.surgery.plan import Plan
 
 EXPONENTS: Sequence[float] = (0.2, 0.3, 0.4, 0.5)
@@ -76,30 +75,10 @@ class Reference:
 
 
 def profile(evaluator: Evaluator, store: Store) -> Sensitivity:
-    """Measure the sensitivity of every group, or look it up; one profile evaluation each.
-
-    What was stored is charged like what is measured: a method that uses a profile pays for it.
-    """
+    """Measure the sensitivity of every group, or look it up; one profile evaluation each."""
     graph = evaluator.graph
-    known = store.get(_STORED, evaluator.fingerprint)
-    if known is not None:
-        evaluator.ledger.profile_evaluations += len(known)
-        return Sensitivity(np.array(known, dtype=np.float64), graph.is_block)
-    plans = [_alone(graph, g) for g in range(len(graph.groups))]
-    measured: list[float] = []
-    for some in track(plans, "measuring sensitivity", evaluator.scorer.lanes):
-        measured += [m.score for m in evaluator.evaluate_many(some, profile=True)]
-    scores = _finite(np.array(measured), graph.is_block)
-    store.put(_STORED, evaluator.fingerprint, scores.tolist())
-    return Sensitivity(scores, graph.is_block)
-
-
-def _alone(graph: GroupGraph, g: int) -> Plan:
-    """Return the plan that cuts one group to half, or removes one block."""
-    widths = graph.widths.copy()
-    half = graph.widths[g] // (2 * graph.steps[g]) * graph.steps[g]
-    widths[g] = max(half, graph.floors[g])  # no half of a block: it goes
-    return Plan.from_widths(graph, widths)
+    halves = [(g, width_at(graph, g, 0.5)) for g in range(len(graph.groups))]
+    return Sensitivity(profile_cuts(evaluator, store, _STORED, halves), graph.is_block)
 
 
 def reference(
@@ -111,13 +90,3 @@ def reference(
     measured = evaluator.evaluate_many(plans, profile=True)
     best = min(range(len(plans)), key=lambda i: measured[i].score)
     return Reference(allocations[best], EXPONENTS[best], plans[best], measured[best])
-
-
-def _finite(
-    scores: npt.NDArray[np.float64], is_block: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float64]:
-    """Replace infinite scores by the largest finite one, for channels that of channels."""
-    finite = np.isfinite(scores)
-    channels = scores[finite & ~is_block].max(initial=0.0) or 1.0
-    anything = max(channels, scores[finite].max(initial=0.0))
-    return np.where(finite, scores, np.where(is_block, anything, channels))

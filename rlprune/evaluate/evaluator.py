@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -16,8 +17,10 @@ from rlprune.calling import take, to_device
 from rlprune.config import EvaluationSettings
 from rlprune.data.splits import DataSplits, Split
 from rlprune.errors import SplitError
+from rlprune.evaluate.ledger import Ledger
 from rlprune.evaluate.recalibrate import recalibrate
 from rlprune.evaluate.scoring import PlanScorer, Score, Scorer, forward
+from rlprune.evaluate.search_score.registry import search_score_named
 from rlprune.evaluate.tasks import Task, infer_task
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.latency.provider import LatencyProvider
@@ -29,7 +32,8 @@ class Measurement:
     """What one plan is worth.
 
     Attributes:
-        score: divergence to the dense network after recalibration, a loss (KL in nats, or MSE).
+        score: search score, a loss; by default the divergence to the dense network after
+            recalibration (KL in nats, or MSE).
         quality: accuracy in [0, 1] or PSNR in dB on the same samples, higher is better.
         macs: multiply-accumulates per sample.
         params: number of parameters.
@@ -45,47 +49,22 @@ class Measurement:
     is_bound: bool = False
 
 
-@dataclass
-class Ledger:
-    """Counts of everything that was evaluated.
-
-    Attributes:
-        evaluations: distinct plans materialised and scored.
-        profile_evaluations: those made for sensitivity profiles, counted apart.
-        cache_hits: requests answered from the cache.
-    """
-
-    evaluations: int = 0
-    profile_evaluations: int = 0
-    cache_hits: int = 0
-
-    @classmethod
-    def total(cls, ledgers: Iterable[Ledger]) -> Ledger:
-        """Return the sum of several ledgers."""
-        counts = [astuple(ledger) for ledger in ledgers]
-        return cls(*(sum(column) for column in zip(*counts, strict=True)))
-
-    def since(self, earlier: Ledger) -> Ledger:
-        """Return what was counted after an earlier copy of this ledger."""
-        return Ledger(
-            self.evaluations - earlier.evaluations,
-            self.profile_evaluations - earlier.profile_evaluations,
-            self.cache_hits - earlier.cache_hits,
-        )
-
-
 class Evaluator:
     """Scores plans of one dense model on fixed samples of the search split.
 
     Args:
         model: the dense model, in eval mode on `device`.
         graph: its dependency groups.
-        data: the four splits; only search and validation are ever used here.
+        data: the four splits; only search and validation are ever used here, and train by search
+            scores that learn.
         latency: what candidates are charged for their latency; None leaves `latency_kept` empty.
         seed: chooses the samples among the search split; they are the same for every plan (common
             random numbers).
         device: where to evaluate.
-        settings: how many samples, passes and precision.
+        settings: search score, how many samples, passes and precision.
+
+    Raises:
+        UnknownNameError: if there is no such search score.
 
     Attributes:
         scorer: scores plans; may be replaced by one that asks other processes.
@@ -118,8 +97,10 @@ class Evaluator:
         self.targets = targets[chosen].to(device)
         self.dense_outputs = forward(model, self.inputs)
         self.task = infer_task(self.dense_outputs, self.inputs, self.targets, data.num_classes)
+        count = search_score_named(settings.score).training_samples
+        training = to_device(data.train.tensors(count), device) if count else None
         self.scorer: PlanScorer = Scorer(
-            model, graph, self.inputs, self.targets, self.task, settings
+            model, graph, self.inputs, self.targets, self.task, settings, training
         )
 
     def fresh(self, graph: GroupGraph | None = None) -> Evaluator:
@@ -160,13 +141,18 @@ class Evaluator:
                 missing.setdefault(plan.key, plan)
             else:
                 found[plan.key] = known
+        started = time.perf_counter()
         scores = self.scorer.score(list(missing.values()), at_most) if missing else []
+        self.ledger.seconds += time.perf_counter() - started
         for (key, plan), score in zip(missing.items(), scores, strict=True):
             found[key] = self._measurement(plan, score)
             if not score.is_bound:
                 self._cache[key] = found[key]
-        self.ledger.evaluations += 0 if profile else len(missing)
-        self.ledger.profile_evaluations += len(missing) if profile else 0
+        if profile:
+            self.ledger.profile_evaluations += len(missing)
+        else:
+            self.ledger.evaluations += len(missing)
+            self.ledger.scores += [score.score for score in scores]
         self.ledger.cache_hits += len(plans) - len(missing)
         return [found[plan.key] for plan in plans]
 

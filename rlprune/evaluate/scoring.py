@@ -1,4 +1,4 @@
-"""Plan -> search score: materialise, recalibrate and run the search batch, in one pass."""
+"""Plan -> search score: materialise, repair, recalibrate and run the search batch, in one pass."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from rlprune.calling import (
 )
 from rlprune.config import EvaluationSettings, Precision
 from rlprune.evaluate.recalibrate import collecting_statistics, recalibrate
+from rlprune.evaluate.search_score.base import Candidate, Scene
+from rlprune.evaluate.search_score.registry import search_score_named
 from rlprune.evaluate.tasks import Task
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.machine import keep_freed_memory
@@ -44,7 +46,7 @@ class Score:
     """What a plan does to the outputs.
 
     Attributes:
-        score: divergence to the dense network, a loss; infinite where it could not be computed.
+        score: a loss, see `rlprune.evaluate.search_score`; infinite where it has no value.
         quality: the task's metric.
         is_bound: whether scoring stopped early: then `score` is what it is at least, and `quality`
             is that of the samples seen.
@@ -79,7 +81,11 @@ class Scorer:
         inputs: samples on the model's device.
         targets: theirs.
         task: what divergence and quality mean.
-        settings: passes and precision.
+        settings: search score, passes and precision.
+        training: inputs and targets of the train split, where the score learns from them.
+
+    Raises:
+        UnknownNameError: if there is no such search score.
     """
 
     lanes = 1
@@ -92,7 +98,9 @@ class Scorer:
         targets: Tensor,
         task: Task,
         settings: EvaluationSettings,
+        training: tuple[Inputs, Tensor] | None = None,
     ) -> None:
+        self._kind = search_score_named(settings.score)
         self._model = model
         self._graph = graph
         self._task = task
@@ -103,6 +111,9 @@ class Scorer:
         self._dtype = _autocast_dtype(settings.precision, targets.device)
         with torch.inference_mode():
             self._dense = [self._run(model, batch) for batch in self._batches]
+        scene = Scene(model, graph, task, self._batches, targets, training)
+        self._loss = self._kind.loss(scene)
+        self._repair = None if self._kind.repair is None else self._kind.repair(scene)
 
     @cached_property
     def _pool(self) -> Pool:
@@ -113,8 +124,9 @@ class Scorer:
 
     @property
     def passes(self) -> int:
-        """Forward passes over all samples per plan."""
-        return 1 if self._settings.passes == "shared" else 2
+        """Forward passes over all samples per plan, without what a repair takes."""
+        separate = self._kind.recalibrates and self._settings.passes == "separate"
+        return 2 if separate else 1
 
     def score(self, plans: Sequence[Plan], at_most: float = math.inf) -> list[Score]:
         """Score plans in turn; one whose network does not fit into memory is infeasible."""
@@ -129,29 +141,36 @@ class Scorer:
         return scores
 
     def _score(self, plan: Plan, at_most: float) -> Score:
-        small = self._pool.materialise(plan)
-        if self._settings.passes == "separate":
+        if self._repair is None:
+            small = self._pool.materialise(plan)
+        else:
+            small = plan.apply(self._model)  # weights that nobody else holds
+            self._repair(small, plan)
+        if self._kind.recalibrates and self._settings.passes == "separate":
             recalibrate(small, self._inputs)
-            with torch.inference_mode():
-                return self._scored(small, at_most)
-        with collecting_statistics(small), torch.inference_mode():
-            return self._scored(small, at_most)
+        shared = self._kind.recalibrates and self._settings.passes == "shared"
+        with collecting_statistics(small) if shared else nullcontext(), torch.inference_mode():
+            outputs, bound = self._outputs(small, at_most)
+            quality = self._quality(outputs)
+            if bound is not None:
+                return Score(bound, quality, is_bound=True)
+            divergence = self._task.divergence(torch.cat(outputs), torch.cat(self._dense))
+        score = self._loss(Candidate(plan, float(divergence), quality))
+        return Score(score if math.isfinite(score) else math.inf, quality)
 
-    def _scored(self, small: nn.Module, at_most: float) -> Score:
+    def _outputs(self, small: nn.Module, at_most: float) -> tuple[list[Tensor], float | None]:
+        """Return outputs of all batches; of the first ones, and a bound, where these suffice."""
         total = batch_size(self._inputs)
         outputs: list[Tensor] = []
         partial = 0.0
         for batch, dense in zip(self._batches, self._dense, strict=True):
             outputs.append(self._run(small, batch))
-            if len(outputs) == len(self._batches):
-                break
-            if at_most < math.inf:
-                # No sample's divergence is negative, so that the sum can only grow.
+            last = len(outputs) == len(self._batches)
+            if at_most < math.inf and self._kind.adds_up and not last:
                 partial += float(self._task.divergence(outputs[-1], dense)) * len(dense) / total
                 if partial > at_most * (1 + _ROUNDING):
-                    return Score(partial, self._quality(outputs), is_bound=True)
-        score = float(self._task.divergence(torch.cat(outputs), torch.cat(self._dense)))
-        return Score(score if math.isfinite(score) else math.inf, self._quality(outputs))
+                    return outputs, partial
+        return outputs, None
 
     def _quality(self, outputs: list[Tensor]) -> float:
         seen = torch.cat(outputs)

@@ -80,7 +80,7 @@ class _RemoteScorer:
         tasks: list[Future[Score]] = []
         try:
             for plan in plans:
-                with _interrupts_blocked():  # this may start a process
+                with interrupts_blocked():  # this may start a process
                     task = self.processes.submit(_score, self.index, plan.kept, at_most)
                 tasks.append(task)
             return [task.result() for task in tasks]
@@ -125,7 +125,7 @@ def _processes(path: Path, count: int) -> Iterator[ProcessPoolExecutor]:
 
 
 @contextmanager
-def _interrupts_blocked() -> Iterator[None]:
+def interrupts_blocked() -> Iterator[None]:
     """Hold Ctrl-C back; processes that are started meanwhile never see it, not even at first."""
     if sys.platform == "win32":
         yield
@@ -145,7 +145,7 @@ _failures: list[RLPruneError] = []
 
 def _start(path: Path, threads: int, user_files: Sequence[Path]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process in order
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     keep_freed_memory()
     torch.set_num_threads(threads)
     try:
@@ -159,7 +159,7 @@ def _start(path: Path, threads: int, user_files: Sequence[Path]) -> None:
         _failures.append(error)  # raised here, it would only be logged
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A parent that was killed cannot end its processes, and these would wait for ever."""
     parent = parent_process()
     if parent is not None:

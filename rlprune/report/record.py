@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rlprune.cost.confirm import Confirmed
-from rlprune.evaluate.evaluator import Ledger
+from rlprune.evaluate.constraints import Outcome
+from rlprune.evaluate.ledger import Ledger
 from rlprune.graph.group_graph import Group
 from rlprune.problem import Problem
 from rlprune.report.measure import describe_device
 from rlprune.report.result import (
     BudgetRecord,
+    ConstraintRecord,
     GroupRecord,
     LeftOutRecord,
     Measured,
@@ -33,6 +35,8 @@ def search_record(
         cache_hits=ledger.cache_hits,
         seconds=seconds,
         fallback=fallback,
+        evaluation_seconds=ledger.seconds,
+        best_so_far=ledger.improvements,
     )
 
 
@@ -45,9 +49,13 @@ def pruned_result(
     seed: int,
     *,
     confirmed: Confirmed | None = None,
+    outcomes: Sequence[Outcome] = (),
     runtime: str = "eager",
 ) -> Result:
-    """Record one network that was pruned; `confirmed` says what a limited latency came to."""
+    """Record one network that was pruned.
+
+    `confirmed` says what a limited latency came to, and `outcomes` what constraints did.
+    """
     return Result(
         command="apply",
         model=problem.name,
@@ -55,6 +63,17 @@ def pruned_result(
         seed=seed,
         device=describe_device(problem.evaluator.device, runtime),
         budgets=_budgets(problem, plan, confirmed),
+        constraints=tuple(str(outcome.constraint) for outcome in outcomes),
+        constraints_measured=tuple(
+            ConstraintRecord(
+                constraint=str(outcome.constraint),
+                least=outcome.least,
+                dense=outcome.dense,
+                reached=outcome.reached,
+                met=outcome.is_met,
+            )
+            for outcome in outcomes
+        ),
         dense=measurements["dense"],
         pruned=measurements["pruned"],
         finetuned=measurements.get("finetuned"),

@@ -77,8 +77,32 @@ class BudgetRecord(_Record):
     self_ratio: float | None = None
 
 
+class ConstraintRecord(_Record):
+    """A constraint and what was reached on the validation split, before fine-tuning.
+
+    Attributes:
+        constraint: as the user typed it.
+        least: value of its metric that is allowed.
+        dense: value of the dense network.
+        reached: value of the pruned network.
+        met: whether that is enough.
+    """
+
+    constraint: str
+    least: float
+    dense: float
+    reached: float
+    met: bool
+
+
 class Search(_Record):
-    """How the plan was found and what that cost."""
+    """How the plan was found and what that cost.
+
+    Attributes:
+        seconds: all in all.
+        evaluation_seconds: spent evaluating.
+        best_so_far: `(evaluation, search score)` whenever the best one changed.
+    """
 
     method: str
     agent: str | None
@@ -87,6 +111,8 @@ class Search(_Record):
     cache_hits: int
     seconds: float
     fallback: bool
+    evaluation_seconds: float = 0.0
+    best_so_far: tuple[tuple[int, float], ...] = ()
 
 
 class GroupRecord(_Record):
@@ -148,6 +174,7 @@ class Result(_Record):
     device: Device
     budgets: tuple[BudgetRecord, ...]
     constraints: tuple[str, ...] = ()
+    constraints_measured: tuple[ConstraintRecord, ...] = ()
     dense: Measured | None = None
     pruned: Measured | None = None
     finetuned: Measured | None = None

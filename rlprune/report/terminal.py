@@ -60,7 +60,10 @@ def columns_of(result: Result) -> tuple[str, ...]:
 def result_table(result: Result) -> Table:
     """Return the before-and-after table of an apply run."""
     budgets = ", ".join(f"{b.quantity} <= {b.kept:g}{_achieved(b)}" for b in result.budgets)
-    title = f"{result.model} on {result.data}, {budgets}, by {result.search.method}"
+    constraints = "".join(
+        f", {c.constraint} (got {c.reached:.4f} on validation)" for c in result.constraints_measured
+    )
+    title = f"{result.model} on {result.data}, {budgets}{constraints}, by {result.search.method}"
     # Lines between columns, or words that are cut, would make it wider than a terminal.
     table = Table(title=title, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     rows = rows_of(result)
@@ -136,6 +139,12 @@ def warnings_of(result: Result) -> list[str]:
             warnings.append(
                 f"BUDGET MISSED: {budget.quantity} is {budget.achieved:.3f} of the dense one's, "
                 f"not {budget.kept:g}; ask for less, or time on a quieter machine"
+            )
+    for constraint in result.constraints_measured:
+        if not constraint.met:
+            warnings.append(
+                f"CONSTRAINT MISSED: {constraint.constraint} came to {constraint.reached:.4f} when "
+                "the measured latency was met; ask for less, or allow more latency"
             )
     self_ratios = {f"at {b.replace('_', ' ')}": r for b, r in result.latency_self_ratio.items()}
     limited = {f"of {b.quantity}={b.kept:g}": b.self_ratio or 1.0 for b in result.budgets}

@@ -16,7 +16,8 @@ from rlprune.agents import RandomSearchAgent
 from rlprune.config import EvaluationSettings
 from rlprune.data.splits import DataSplits, Split
 from rlprune.errors import SplitError
-from rlprune.evaluate.evaluator import Evaluator, Ledger
+from rlprune.evaluate.evaluator import Evaluator
+from rlprune.evaluate.ledger import Ledger
 from rlprune.evaluate.scoring import MOST_SAMPLES, forward
 from rlprune.models.registry import BUILTIN_NAMES, LoadedModel
 from rlprune.problem import Problem

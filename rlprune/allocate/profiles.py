@@ -1,0 +1,73 @@
+"""What each group is worth alone: one evaluation for each way to cut it, kept in a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rlprune.cache.store import Store
+from rlprune.cost.analytic import Widths
+from rlprune.evaluate.evaluator import Evaluator
+from rlprune.graph.group_graph import GroupGraph
+from rlprune.progress import track
+from rlprune.surgery.plan import Plan
+
+Cut = tuple[int, int]
+"""A group's index and the width that it alone is cut to."""
+
+
+def profile_cuts(
+    evaluator: Evaluator, store: Store, kind: str, cuts: Sequence[Cut]
+) -> npt.NDArray[np.float64]:
+    """Score the network with one group cut at a time, or look the scores up.
+
+    What was stored is charged like what is measured: a method that uses a profile pays for it.
+
+    Args:
+        evaluator: scores the plans, and is charged one profile evaluation each.
+        store: where the scores are kept.
+        kind: under which name.
+        cuts: the same ones whenever `kind` and the evaluator's fingerprint are the same.
+
+    Returns:
+        Finite search scores; shape `(cuts,)`.
+    """
+    graph = evaluator.graph
+    known = store.get(kind, evaluator.fingerprint)
+    if known is not None:
+        evaluator.ledger.profile_evaluations += len(known)
+        return np.array(known, dtype=np.float64)
+    plans = [_alone(graph, *cut) for cut in cuts]
+    measured: list[float] = []
+    for some in track(plans, "measuring sensitivity", evaluator.scorer.lanes):
+        measured += [m.score for m in evaluator.evaluate_many(some, profile=True)]
+    scores = _finite(np.array(measured), graph.is_block[[g for g, _ in cuts]])
+    store.put(kind, evaluator.fingerprint, scores.tolist())
+    return scores
+
+
+def width_at(graph: GroupGraph, g: int, kept: float) -> int:
+    """Return a kept fraction of a group rounded down to whole atoms, at least its floor.
+
+    There is no part of a block: anything below 1 removes it.
+    """
+    atoms = int(graph.widths[g] * kept / graph.steps[g] + 1e-9)
+    return max(atoms * int(graph.steps[g]), int(graph.floors[g]))
+
+
+def _alone(graph: GroupGraph, g: int, width: int) -> Plan:
+    widths: Widths = graph.widths.copy()
+    widths[g] = width
+    return Plan.from_widths(graph, widths)
+
+
+def _finite(
+    scores: npt.NDArray[np.float64], is_block: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Replace infinite scores by the largest finite one, for channels that of channels."""
+    finite = np.isfinite(scores)
+    channels = scores[finite & ~is_block].max(initial=0.0) or 1.0
+    anything = max(channels, scores[finite].max(initial=0.0))
+    return np.where(finite, scores, np.where(is_block, anything, channels))
