@@ -8,18 +8,21 @@ if __name__ != "rlprune.agents":
 
 from rlprune.agents.base import Agent, Proposal
 from rlprune.agents.bundle import load_agent
-from rlprune.agents.fixed import SensitivityAgent, UniformAgent
+from rlprune.agents.fixed import FixedAgent
 from rlprune.agents.ppo import PPOAgent
 from rlprune.agents.random_search import RandomSearchAgent
+from rlprune.agents.registry import STRATEGIES, agent_named, strategy_named
 from rlprune.agents.training import train_agent
 
 __all__ = [
+    "STRATEGIES",
     "Agent",
+    "FixedAgent",
     "PPOAgent",
     "Proposal",
     "RandomSearchAgent",
-    "SensitivityAgent",
-    "UniformAgent",
+    "agent_named",
     "load_agent",
+    "strategy_named",
     "train_agent",
 ]

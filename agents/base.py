@@ -23,6 +23,8 @@ class Proposal:
         fallback: whether the agent gave up its own plan for the heuristic's.
         history: best search score after each evaluation (a loss); empty without evaluations.
         interrupted: whether Ctrl-C ended the search early; the plan is the best until then.
+        front: plans within the budget of which none is better and cheaper than another, cheapest
+            first; empty unless the agent looks for them.
     """
 
     plan: Plan
@@ -30,6 +32,7 @@ class Proposal:
     fallback: bool = False
     history: tuple[float, ...] = ()
     interrupted: bool = False
+    front: tuple[Plan, ...] = ()
 
 
 class Agent(Protocol):

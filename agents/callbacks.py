@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from rlprune.evaluate.evaluator import Measurement
 from rlprune.problem import Problem
 from rlprune.progress import progress_bar
+from rlprune.surgery.plan import Plan
 
 SCALARS = (
     "reward/total",
@@ -43,7 +44,7 @@ LAYOUT = {
 
 
 class PruningCallback(BaseCallback):
-    """Logs every episode and keeps its return.
+    """Logs every episode and keeps its return, its search score and the best plan by that.
 
     Args:
         problems: the pool, to name groups and compute kept fractions.
@@ -61,6 +62,8 @@ class PruningCallback(BaseCallback):
     ) -> None:
         super().__init__()
         self.returns: list[float] = []
+        self.scores: list[float] = []
+        self.best_plans: dict[int, tuple[float, Plan]] = {}
         self._problems = problems
         self._timesteps = timesteps
         self._hparams = dict(hparams)
@@ -102,6 +105,7 @@ class PruningCallback(BaseCallback):
             record(f"reward/{name}", value)
         problem = self._problems[info["problem"]]
         measured: Measurement = info["measurement"]
+        self._keep(info["problem"], measured.score, info["plan"])
         metric, distance = _quality_tags(problem)
         record(f"prune/{metric}", measured.quality)
         record(f"prune/{distance}", measured.score)
@@ -112,6 +116,11 @@ class PruningCallback(BaseCallback):
         for group, kept in info["groups"].items():
             record(f"group/{problem.name}/{group}/kept", float(kept))
         self._log_best(info, total)
+
+    def _keep(self, index: int, score: float, plan: Plan) -> None:
+        self.scores.append(score)
+        if index not in self.best_plans or score < self.best_plans[index][0]:
+            self.best_plans[index] = score, plan
 
     def _log_best(self, info: dict[str, Any], total: float) -> None:
         index = info["problem"]

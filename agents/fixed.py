@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from rlprune.agents.base import Proposal
 from rlprune.problem import Problem
+from rlprune.surgery.plan import Plan
+
+Rule = Callable[[Problem], Plan]
+"""Returns a plan for a problem's budget; makes profile evaluations at most."""
 
 
-class UniformAgent:
-    """The same kept fraction everywhere."""
+@dataclass
+class FixedAgent:
+    """Proposes what a rule says, whatever the allowance of evaluations.
 
-    name = "uniform"
+    Attributes:
+        name: of the rule.
+        rule: see `rlprune.allocate`.
+    """
+
+    name: str
+    rule: Rule
 
     def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
-        """Decode equal fractions to the budget; nothing is evaluated."""
-        return Proposal(problem.decode(np.ones(len(problem.graph.groups))), self.name)
+        """Return the rule's plan, unmeasured."""
+        return Proposal(self.rule(problem), self.name)
 
 
-class SensitivityAgent:
-    """The measured-sensitivity allocation: the heuristic."""
-
-    name = "sensitivity"
-
-    def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
-        """Return the heuristic's plan; only profile evaluations are made."""
-        return Proposal(problem.reference.plan, self.name)
+def sensitivity(problem: Problem) -> Plan:
+    """Return the heuristic's plan."""
+    return problem.reference.plan

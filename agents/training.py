@@ -20,6 +20,7 @@ from rlprune.envs.reward import reward
 from rlprune.envs.vector import PruningVecEnv, measure_together
 from rlprune.envs.walk import Walk
 from rlprune.problem import Problem
+from rlprune.surgery.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,16 @@ class Training:
         deterministic: for every problem, the return of the policy without exploration before and
             after training.
         interrupted: whether Ctrl-C ended the run early.
+        scores: search score of every episode's plan, in order.
+        best_plans: `{index of a problem: (search score, plan)}`, the best that its episodes tried.
     """
 
     agent: PPOAgent
     returns: tuple[float, ...]
     deterministic: tuple[tuple[float, float], ...]
     interrupted: bool
+    scores: tuple[float, ...]
+    best_plans: Mapping[int, tuple[float, Plan]]
 
 
 def train_agent(
@@ -117,7 +122,14 @@ def train_agent(
         "seed": seed,
     }
     pairs = tuple(zip(before, after, strict=True))
-    return Training(agent, tuple(callback.returns), pairs, interrupted)
+    return Training(
+        agent,
+        tuple(callback.returns),
+        pairs,
+        interrupted,
+        tuple(callback.scores),
+        callback.best_plans,
+    )
 
 
 class WalkedSteps(RolloutBuffer):

@@ -19,7 +19,7 @@ import torch
 import tyro
 from bench import BenchSettings, Row, publish, spread
 
-from rlprune.agents import RandomSearchAgent, SensitivityAgent, UniformAgent, train_agent
+from rlprune.agents import RandomSearchAgent, agent_named, train_agent
 from rlprune.config import RewardSettings
 from rlprune.data.registry import load_data
 from rlprune.problem import Problem
@@ -43,12 +43,12 @@ def ppo(problem: Problem, evaluations: int, seed: int) -> Plan:
 
 def uniform(problem: Problem, evaluations: int, seed: int) -> Plan:
     """Keep the same fraction everywhere; no evaluations."""
-    return UniformAgent().propose(problem).plan
+    return agent_named("uniform").propose(problem).plan
 
 
 def sensitivity(problem: Problem, evaluations: int, seed: int) -> Plan:
     """Take the heuristic's plan; profile evaluations only."""
-    return SensitivityAgent().propose(problem).plan
+    return agent_named("sensitivity").propose(problem).plan
 
 
 def random_search(problem: Problem, evaluations: int, seed: int) -> Plan:

@@ -1,0 +1,104 @@
+"""Regularised evolution of allocations (Real et al., AAAI 2019, arXiv 1802.01548)."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlprune.agents.base import Proposal
+from rlprune.agents.space import Space, Vector
+from rlprune.agents.trials import Trials
+from rlprune.problem import Problem
+
+
+@dataclass(frozen=True)
+class EvolutionSettings:
+    """How a population evolves.
+
+    Attributes:
+        population: individuals alive at a time.
+        tournament: individuals of which the best becomes a parent.
+        children: born before any of them is scored; workers share them.
+        crossover: share of children with two parents, each coordinate being from either.
+        together: share of mutations that move all coordinates, the others moving one.
+        spread: standard deviation of the first population and of a move of all coordinates.
+        blocks: how many blocks a move of all coordinates removes or puts back, on average.
+        leap: standard deviation of a move of one coordinate.
+    """
+
+    population: int = 24
+    tournament: int = 8
+    children: int = 4
+    crossover: float = 0.6
+    together: float = 0.3
+    spread: float = 0.15
+    blocks: float = 0.5
+    leap: float = 0.4
+
+
+class EvolutionAgent:
+    """Small mutations of good allocations; the oldest die, however good they are.
+
+    Every individual is decoded to the budget, so that none has to be repaired or thrown away.
+
+    Args:
+        seed: of the draws.
+        around_heuristic: start around the heuristic's allocation, as the learned agent does,
+            instead of uniform.
+        settings: of the population.
+    """
+
+    name = "evolution"
+
+    def __init__(
+        self,
+        seed: int = 0,
+        around_heuristic: bool = True,
+        settings: EvolutionSettings | None = None,
+    ) -> None:
+        self._seed = seed
+        self._around_heuristic = around_heuristic
+        self._settings = settings or EvolutionSettings()
+
+    def propose(self, problem: Problem, evaluations: int = 200) -> Proposal:
+        """Evolve until so many distinct plans are evaluated; the first one is the centre.
+
+        With 0 evaluations the centre itself is returned, unmeasured.
+        """
+        space = Space(problem, self._around_heuristic)
+        if evaluations == 0:
+            return Proposal(space.plan(np.zeros(space.size)), self.name)
+        with Trials(problem, evaluations, self.name) as trials:
+            self._evolve(space, trials)
+        return trials.proposal()
+
+    def _evolve(self, space: Space, trials: Trials) -> None:
+        settings, rng = self._settings, np.random.default_rng(self._seed)
+        centre = np.zeros(space.size)
+        others = range(settings.population - 1)
+        first = [centre, *(space.near(centre, rng, settings.spread, 1.0) for _ in others)]
+        scores = trials.score([space.plan(x) for x in first])
+        alive = deque(zip(scores, first, strict=True), maxlen=settings.population)
+        while trials.open:
+            born = [self._child(space, alive, rng) for _ in range(settings.children)]
+            scores = trials.score([space.plan(x) for x in born])
+            alive.extend(zip(scores, born, strict=True))
+
+    def _child(
+        self, space: Space, alive: deque[tuple[float, Vector]], rng: np.random.Generator
+    ) -> Vector:
+        settings = self._settings
+        child = self._parent(alive, rng)
+        if rng.random() < settings.crossover:
+            other = self._parent(alive, rng)
+            child = np.where(rng.random(len(child)) < 0.5, child, other)
+        if rng.random() < settings.together:
+            return space.near(child, rng, settings.spread, settings.blocks)
+        return space.near_in_one(child, rng, settings.leap)
+
+    def _parent(self, alive: deque[tuple[float, Vector]], rng: np.random.Generator) -> Vector:
+        size = min(self._settings.tournament, len(alive))
+        drawn = rng.choice(len(alive), size, replace=False)
+        return min((alive[int(i)] for i in drawn), key=lambda one: one[0])[1]
