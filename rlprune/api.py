@@ -10,14 +10,15 @@ from pathlib import Path
 from torch import nn
 
 from rlprune.agents.base import Agent, Proposal
-from rlprune.agents.bundle import load_agent
-from rlprune.agents.fixed import SensitivityAgent
+from rlprune.agents.chosen import agent_for
+from rlprune.agents.constrained import smallest
 from rlprune.calling import repeated
 from rlprune.config import LatencySettings, RecipeSettings
 from rlprune.cost.budget import Budget
 from rlprune.cost.confirm import Confirmed, confirm
 from rlprune.data.splits import DataSplits
-from rlprune.evaluate.evaluator import Ledger
+from rlprune.evaluate.constraints import Constraint, Outcome, Requirements
+from rlprune.evaluate.ledger import Ledger
 from rlprune.latency.end_to_end import EndToEnd
 from rlprune.latency.timing import Ratio
 from rlprune.models.registry import LoadedModel
@@ -46,6 +47,7 @@ class Pruned:
         seconds: the choice took, without fine-tuning and reporting.
         confirmed: latency measured end to end, where the budget limits it; the plan is then the
             one that was confirmed, of the proposal's proportions.
+        outcomes: what the plan's network reaches of each constraint, before fine-tuning.
         interrupted: whether Ctrl-C cut it short; half-trained weights are dropped.
     """
 
@@ -58,15 +60,24 @@ class Pruned:
     seconds: float
     interrupted: bool
     confirmed: Confirmed | None = None
+    outcomes: tuple[Outcome, ...] = ()
+
+
+def budget_or_default(text: Budget | str | None, *, is_constrained: bool) -> Budget:
+    """Return a budget: where none is given half the MACs, or with constraints all of them."""
+    if isinstance(text, Budget):
+        return text
+    return Budget.parse(text or ("macs=1" if is_constrained else "macs=0.5"))
 
 
 def prune(
     model: nn.Module | LoadedModel | str,
     data: DataSplits | str = "digits",
-    budget: Budget | str = "macs=0.5",
+    budget: Budget | str | None = None,
     agent: Agent | str | Path | None = None,
     evaluations: int = 0,
     *,
+    constraints: Sequence[Constraint | str] = (),
     finetune_epochs: int = 0,
     device: str = "cpu",
     seed: int = 0,
@@ -80,9 +91,14 @@ def prune(
     Args:
         model: a trained module, or a name that `--model` accepts.
         data: a name that `--data` accepts, or splits.
-        budget: such as `macs=0.5` or `latency=0.6`.
-        agent: an agent or its folder; None takes the measured-sensitivity heuristic.
+        budget: such as `macs=0.5`, the default, or `latency=0.6`; with constraints `macs=1` by
+            default.
+        agent: an agent, its folder, or the name of a strategy; None takes the measured-sensitivity
+            heuristic.
         evaluations: plans to measure before choosing; 0 takes the agent's first answer.
+        constraints: such as `worst_recall>=0.8` or `accuracy_drop<=0.01`: the network is made as
+            small as they allow, in the first quantity of the budget. They are checked on the
+            validation split, before fine-tuning.
         finetune_epochs: epochs of the standard recipe after pruning.
         device: torch device.
         seed: of search images, sampled plans and fine-tuning.
@@ -91,10 +107,11 @@ def prune(
         latency: how latency is measured.
         round_to: widths are multiples of this; see `Problem.build`.
     """
+    wanted = [Constraint.parse(c) if isinstance(c, str) else c for c in constraints]
     problem = Problem.build(
         model,
         data,
-        budget,
+        budget_or_default(budget, is_constrained=bool(wanted)),
         device=device,
         seed=seed,
         keep=keep,
@@ -102,11 +119,13 @@ def prune(
         latency=latency,
         round_to=round_to,
     )
-    chosen = load_agent(agent) if isinstance(agent, str | Path) else agent or SensitivityAgent()
+    if agent is None or isinstance(agent, str | Path):
+        agent = agent_for(str(agent or "sensitivity"), seed)
     return prune_problem(
         problem,
-        chosen,
+        agent,
         evaluations,
+        constraints=wanted,
         finetune_epochs=finetune_epochs,
         latency=latency,
         seed=seed,
@@ -118,6 +137,7 @@ def prune_problem(
     agent: Agent,
     evaluations: int = 0,
     *,
+    constraints: Sequence[Constraint] = (),
     finetune_epochs: int = 0,
     recipe: RecipeSettings | None = None,
     latency: LatencySettings | None = None,
@@ -125,14 +145,21 @@ def prune_problem(
 ) -> Pruned:
     """Let an agent choose a plan, apply it, optionally fine-tune, and measure everything."""
     before, started = problem.uses(), time.perf_counter()
-    proposal = agent.propose(problem, evaluations)
+    evaluator, aimed = problem.evaluator, problem
+    if constraints:
+        requirements = Requirements(
+            constraints, evaluator.model, problem.data.validation, evaluator.task
+        )
+        found = smallest(problem, agent, requirements, evaluations)
+        aimed, proposal = found.problem, found.proposal
+    else:
+        proposal = agent.propose(problem, evaluations)
     timing = (latency or LatencySettings()).model_copy(
         update={"rounds": REPORT_ROUNDS, "round_ms": REPORT_ROUND_MS}
     )
-    confirmed = _confirmed(problem, proposal.plan, timing)
+    confirmed = _confirmed(aimed, proposal.plan, timing)
     seconds = time.perf_counter() - started
     plan = proposal.plan if confirmed is None else confirmed.plan
-    evaluator = problem.evaluator
     pruned = evaluator.repaired(plan)
     models = {"dense": evaluator.model, "pruned": pruned}
     interrupted = proposal.interrupted
@@ -158,6 +185,7 @@ def prune_problem(
         seconds=seconds,
         interrupted=interrupted,
         confirmed=confirmed,
+        outcomes=tuple(requirements.check(pruned)) if constraints else (),
     )
 
 

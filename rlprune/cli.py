@@ -1,4 +1,4 @@
-"""The command line: train an agent, apply it, review what happened."""
+"""The command line: train an agent, apply it, compare methods, review what happened."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from rich.console import Console
 from rich.table import Table
 
 from rlprune.agents.bundle import load_agent, save_agent
+from rlprune.agents.chosen import agent_for, is_folder
+from rlprune.agents.comparison import compare
 from rlprune.agents.ppo import PPOAgent
+from rlprune.agents.registry import STRATEGIES
 from rlprune.agents.training import train_agent
-from rlprune.api import prune_problem
-from rlprune.cache.store import Store
+from rlprune.agents.workbench import Files
+from rlprune.api import budget_or_default, prune_problem
+from rlprune.building import data_from, problem_from
+from rlprune.compare.presets import filled_in
+from rlprune.compare.result import Comparison, read_comparison
+from rlprune.compare.resume import continues
 from rlprune.config import (
     ApplySettings,
+    CompareSettings,
     DemoSettings,
     ExportSettings,
     InspectSettings,
@@ -30,10 +38,10 @@ from rlprune.config import (
 )
 from rlprune.config_file import expand_config
 from rlprune.cost.budget import Budget
-from rlprune.data.registry import load_data
 from rlprune.data.splits import DataSplits
 from rlprune.errors import AgentError, ModelError, RLPruneError
-from rlprune.evaluate.evaluator import Ledger
+from rlprune.evaluate.constraints import Constraint
+from rlprune.evaluate.ledger import Ledger
 from rlprune.evaluate.workers import workers_for
 from rlprune.export.exporter import export_model
 from rlprune.export.source import example_inputs, model_folder
@@ -41,9 +49,10 @@ from rlprune.export.terminal import export_table, export_warning
 from rlprune.files import staged_folder, write_text
 from rlprune.latency.table import OperatorTable
 from rlprune.machine import check_threads, cores
-from rlprune.models.registry import load_model
 from rlprune.problem import Problem
 from rlprune.report.card import model_card
+from rlprune.report.comparison import comparison_page
+from rlprune.report.comparison_tables import terminal_tables
 from rlprune.report.events import open_tensorboard, write_events
 from rlprune.report.page import report_page
 from rlprune.report.record import pruned_result, search_record, training_result
@@ -59,6 +68,7 @@ Command = (
     | Annotated[InspectSettings, tyro.conf.subcommand("inspect")]
     | Annotated[TrainSettings, tyro.conf.subcommand("train")]
     | Annotated[ApplySettings, tyro.conf.subcommand("apply")]
+    | Annotated[CompareSettings, tyro.conf.subcommand("compare")]
     | Annotated[ReviewSettings, tyro.conf.subcommand("review")]
     | Annotated[ExportSettings, tyro.conf.subcommand("export")]
 )
@@ -102,6 +112,8 @@ def run(settings: Any, words: Sequence[str]) -> None:
             run_train(settings, words)
         case ApplySettings():
             run_apply(settings, words)
+        case CompareSettings():
+            run_compare(settings, words)
         case DemoSettings():
             run_demo(settings, words)
         case ReviewSettings():
@@ -112,7 +124,7 @@ def run(settings: Any, words: Sequence[str]) -> None:
 
 def run_inspect(settings: InspectSettings) -> None:
     """Print groups, cost shares, sensitivities and what is left out."""
-    data = _data(settings)
+    data = data_from(settings)
     problem = _problem(settings, settings.model, data, Budget((("macs", 1.0),)))
     console.print(problem.graph.table())
     if settings.sensitivity:
@@ -128,7 +140,7 @@ def run_train(settings: TrainSettings, words: Sequence[str]) -> Result:
     """Train an agent and write its run folder; Ctrl-C ends the training, not the writing."""
     check_free(settings.out)
     start = _agent_to_resume(settings)
-    data = _data(settings)
+    data = data_from(settings)
     budgets = [Budget.parse(text) for text in settings.budget]
     charged = settings.reward.latency > 0 or any(b.limits_latency for b in budgets)
     firsts = [
@@ -185,17 +197,19 @@ def _agent_to_resume(settings: TrainSettings) -> PPOAgent | None:
 
 
 def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
-    """Prune one model with a trained agent; the run folder appears whole or not at all."""
+    """Prune one model with an agent; the run folder appears whole or not at all."""
     check_free(settings.out)
-    agent = load_agent(settings.agent)
-    agent.seed = settings.seed
-    problem = _problem(settings, settings.model, _data(settings), Budget.parse(settings.budget))
+    agent = agent_for(str(settings.agent), settings.seed)
+    constraints = [Constraint.parse(text) for text in settings.constraint]
+    budget = budget_or_default(settings.budget, is_constrained=bool(constraints))
+    problem = _problem(settings, settings.model, data_from(settings), budget)
     _print_reachable([problem])
     with workers_for([problem.evaluator], settings.workers):
         pruned = prune_problem(
             problem,
             agent,
             settings.evaluations,
+            constraints=constraints,
             finetune_epochs=settings.finetune_epochs,
             recipe=settings.recipe,
             latency=settings.latency,
@@ -206,7 +220,7 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
         proposal.method,
         pruned.ledger,
         pruned.seconds,
-        agent=str(settings.agent),
+        agent=str(settings.agent) if is_folder(str(settings.agent)) else None,
         fallback=proposal.fallback,
     )
     result = pruned_result(
@@ -217,6 +231,7 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
         search,
         settings.seed,
         confirmed=pruned.confirmed,
+        outcomes=pruned.outcomes,
         runtime=settings.latency.runtime,
     )
     with staged_folder(settings.out) as staging:
@@ -231,6 +246,37 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
     console.print(f"model saved in {settings.out / 'model'}", soft_wrap=True)
     if pruned.interrupted:
         raise KeyboardInterrupt
+    return result
+
+
+def run_compare(settings: CompareSettings, words: Sequence[str]) -> Comparison:
+    """Compare methods, or go on with a comparison; every finished cell is kept at once."""
+    settings = filled_in(settings, STRATEGIES)
+    if not continues(settings):
+        check_free(settings.out)
+    for method in settings.methods:
+        agent_for(method, settings.seed)
+    data = data_from(settings)
+    budgets = [Budget.parse(text) for text in settings.budget]
+    charged = any(budget.limits_latency for budget in budgets)
+    tables = {m: settings.out / f"latency_table_{i}.json" for i, m in enumerate(settings.model)}
+    firsts = {
+        model: _problem(settings, model, data, budgets[0], index, charged, known=tables[model])
+        for index, model in enumerate(settings.model)
+    }
+    _print_reachable([first.with_budget(one) for first in firsts.values() for one in budgets])
+    write_header(settings.out, settings, words)
+    for model, first in firsts.items():
+        _write_table(first, tables[model])
+    files = Files(
+        weights=dict(zip(settings.model, settings.weights, strict=False)),
+        tables=tables if charged else {},
+    )
+    result = compare(settings, firsts, files, lambda line: console.print(line, soft_wrap=True))
+    write_text(settings.out / RESULT_FILE, result.to_json())
+    write_text(settings.out / "report.html", comparison_page(result))
+    _show_comparison(result)
+    console.print(f"report: {settings.out / 'report.html'}", soft_wrap=True)
     return result
 
 
@@ -267,10 +313,13 @@ def run_demo(settings: DemoSettings, words: Sequence[str]) -> None:
 def run_review(settings: ReviewSettings) -> None:
     """Print the summary of every run, then serve TensorBoard on them."""
     runs = [run for given in settings.runs for run in _runs_in(given)]
-    results = [read_result(run) for run in runs]
+    results = [read_comparison(run / RESULT_FILE) or read_result(run) for run in runs]
     for run, result in zip(runs, results, strict=True):
         console.rule(str(run))
-        _show(result)
+        if isinstance(result, Comparison):
+            _show_comparison(result)
+        else:
+            _show(result)
     if settings.tensorboard:
         open_tensorboard(runs, settings.port, console)
 
@@ -304,8 +353,11 @@ def _show(result: Result) -> None:
         console.print(f"warning: {text}", style="bold red")
 
 
-def _data(settings: TaskSettings) -> DataSplits:
-    return load_data(settings.data, data_dir=settings.data_dir, image_size=settings.image_size)
+def _show_comparison(result: Comparison) -> None:
+    for table in terminal_tables(result):
+        console.print(table)
+    for note in result.notes:
+        console.print(f"note: {note}", style="bold", soft_wrap=True)
 
 
 def _problem(
@@ -315,24 +367,20 @@ def _problem(
     budget: Budget,
     index: int = 0,
     charged: bool | None = None,
+    known: Path | None = None,
 ) -> Problem:
-    models = len(settings.model) if isinstance(settings, TrainSettings) else 1
-    loaded = load_model(model, data, weights=_file(settings.weights, "--weights", index, models))
-    search = settings if isinstance(settings, SearchSettings) else SearchSettings()
-    return Problem.build(
-        loaded,
+    """Build the problem of one of the models; `known` may hold its latency table by now."""
+    models = len(settings.model) if isinstance(settings, TrainSettings | CompareSettings) else 1
+    tables = settings.latency_table if isinstance(settings, SearchSettings) else ()
+    given = _file(tables, "--latency-table", index, models)
+    return problem_from(
+        settings,
+        model,
         data,
         budget,
-        device=settings.device,
-        seed=settings.seed,
-        evaluation=settings.evaluation,
-        latency=search.latency,
+        weights=_file(settings.weights, "--weights", index, models),
+        latency_table=known if known is not None and known.is_file() else given,
         measure_latency=charged,
-        latency_table=_file(search.latency_table, "--latency-table", index, models),
-        round_to=search.round_to,
-        keep=settings.keep,
-        residual_width=settings.residual_width,
-        store=Store(settings.cache_dir),
     )
 
 
@@ -357,10 +405,14 @@ def _print_reachable(problems: Sequence[Problem]) -> None:
 def _write_tables(problems: Sequence[Problem], run: Path) -> None:
     """Keep the latency tables with the run, so that it can be repeated with them."""
     for index, problem in enumerate(problems):
-        table = problem.evaluator.latency
-        if isinstance(table, OperatorTable):
-            number = f"_{index}" if len(problems) > 1 else ""
-            write_text(run / f"latency_table{number}.json", table.to_json())
+        number = f"_{index}" if len(problems) > 1 else ""
+        _write_table(problem, run / f"latency_table{number}.json")
+
+
+def _write_table(problem: Problem, file: Path) -> None:
+    table = problem.evaluator.latency
+    if isinstance(table, OperatorTable):
+        write_text(file, table.to_json())
 
 
 if __name__ == "__main__":

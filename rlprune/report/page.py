@@ -23,7 +23,11 @@ text-align:right}td:first-child,th:first-child{text-align:left}img{max-width:100
 
 def report_page(results: Sequence[Result]) -> str:
     """Return the HTML of a report over one or more runs."""
-    body = "".join(_section(result) for result in results)
+    return page_of("".join(_section(result) for result in results))
+
+
+def page_of(body: str) -> str:
+    """Return a self-contained page around HTML."""
     return (
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>rlprune report</title>"
         f"<style>{_STYLE}</style><h1>rlprune report</h1>{body}</html>\n"
@@ -40,17 +44,18 @@ def _section(result: Result) -> str:
         f"profile evaluations, {search.evaluations} evaluations, {search.seconds:.1f} s.</p>"
     )
     if result.dense is not None:
-        parts.append(_table(columns_of(result), rows_of(result)))
-        parts.append(_image(result_figure(result)))
+        parts.append(table_html(columns_of(result), rows_of(result)))
+        parts.append(image_html(result_figure(result)))
     if result.training is not None:
-        parts.append(_image(training_figure(result)))
+        parts.append(image_html(training_figure(result)))
     if result.left_out:
         rows = [(item.name, item.reason) for item in result.left_out]
-        parts.append(_table(("left out", "why"), rows))
+        parts.append(table_html(("left out", "why"), rows))
     return "".join(parts)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of texts."""
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
@@ -58,7 +63,8 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _image(figure: Figure) -> str:
+def image_html(figure: Figure) -> str:
+    """Return a figure as a picture inside the page."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     data = base64.b64encode(buffer.getvalue()).decode()

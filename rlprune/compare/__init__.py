@@ -1,0 +1,1 @@
+"""What a comparison of methods is made of: cells, their training, and statistics."""

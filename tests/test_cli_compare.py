@@ -1,0 +1,232 @@
+"""`rlprune compare` as a user types it, and constraints of `rlprune apply`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlprune.agents.workbench import Workbench
+from rlprune.cli import main
+from rlprune.compare.cells import CellWarning
+from rlprune.errors import CriterionError
+from rlprune.report.result import read_result
+
+MODEL = ("compare", "--model", "mlp", "--budget", "macs=0.5", "macs=0.2")
+SIZE = ("--seeds", "2", "--evaluations", "20", "--finetune-steps", "4", "--no-quick-finetune")
+METHODS = ("--methods", "sensitivity", "random")
+
+
+def fail(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run a command that must fail with exit code 2; return what it printed on standard error."""
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    """Rows of a run without times."""
+    rows = json.loads((run / "result.json").read_text())["rows"]
+    return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "compare"
+    main([*MODEL, *METHODS, *SIZE, "--out", str(run)])
+    return run
+
+
+def test_a_comparison_leaves_every_cell_and_the_control(compared: Path) -> None:
+    expected = {"command.txt", "config.json", "versions.json", "cells", "result.json"}
+    assert {path.name for path in compared.iterdir()} == {*expected, "report.html"}
+    rows = rows_of(compared)
+    methods = ("uniform", "sensitivity", "random", "from-scratch")
+    assert {(r["method"], r["budget"], r["seed"]) for r in rows} == {
+        (method, budget, seed)
+        for method in methods
+        for budget in ("macs=0.5", "macs=0.2")
+        for seed in (0, 1)
+    }
+    assert len(rows) == len(list((compared / "cells").iterdir())) == 16
+    for row in rows:
+        assert row["kept_macs"] <= float(row["budget"].removeprefix("macs="))
+        assert row["evaluations"] + row["profile_evaluations"] <= 20
+        assert row["kept_latency"] is None
+        assert row["accuracy_50_steps"] is None
+    by_method = {method: [r for r in rows if r["method"] == method] for method in methods}
+    assert {r["evaluations"] for r in by_method["random"]} == {20}
+    assert {r["evaluations"] for r in by_method["uniform"]} == {0}
+    assert all(r["profile_evaluations"] > 0 for r in by_method["sensitivity"])
+    assert [r["plan"] for r in by_method["from-scratch"]] == [
+        r["plan"] for r in by_method["uniform"]
+    ]
+    assert {r["score_search"] for r in by_method["from-scratch"]} == {None}
+
+
+def test_statistics_follow_the_rows(compared: Path) -> None:
+    document = json.loads((compared / "result.json").read_text())
+    assert {d["budget"] for d in document["differences"]} == {"macs=0.5", "macs=0.2", "all"}
+    assert len(document["summary"]) == 8
+    assert document["pareto"]
+    assert document["hypervolume"]
+    assert {f["stage"] for f in document["fidelity"]} == {"finetuned"}
+
+
+def test_the_same_command_goes_on_where_it_was_interrupted(
+    compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, begun = tmp_path / "run", []
+    choose = Workbench.choose
+
+    def interrupted(self: Workbench, cell: Any) -> Any:
+        begun.append(cell)
+        if len(begun) == 6:
+            raise KeyboardInterrupt
+        return choose(self, cell)
+
+    monkeypatch.setattr(Workbench, "choose", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        main([*MODEL, *METHODS, *SIZE, "--out", str(run)])
+    assert stop.value.code == 130
+    assert len(list((run / "cells").iterdir())) == 5
+    assert not (run / "result.json").exists()
+    main([*MODEL, *METHODS, *SIZE, "--out", str(run)])
+    assert len(begun) == 6 + 11
+    assert rows_of(run) == rows_of(compared)
+
+
+def test_more_methods_and_seeds_may_follow_and_nothing_else(
+    compared: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, choose = [], Workbench.choose
+
+    def watched(self: Workbench, cell: Any) -> Any:
+        begun.append(cell.method)
+        return choose(self, cell)
+
+    monkeypatch.setattr(Workbench, "choose", watched)
+    before = (compared / "result.json").read_bytes()
+    out = ("--out", str(compared))
+    other = ("--seeds", "2", "--evaluations", "21", *SIZE[4:])
+    assert "--evaluations 20" in fail(capsys, *MODEL, *METHODS, *other, *out)
+    assert "--budget" in fail(capsys, *MODEL[:-1], *METHODS, *SIZE, *out)
+    assert "--methods" in fail(capsys, *MODEL, "--methods", "random", *SIZE, *out)
+    assert (compared / "result.json").read_bytes() == before
+    assert begun == []
+    main([*MODEL, *METHODS, "global-l1", *SIZE, *out])
+    assert begun == ["global-l1"] * 4
+    main([*MODEL, *METHODS, "global-l1", *SIZE, *out])
+    assert begun == ["global-l1"] * 4
+
+
+@pytest.mark.slow
+def test_workers_give_the_same_rows(compared: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    main([*MODEL, *METHODS, "global-l1", *SIZE, "--workers", "2", "--out", str(run)])
+    rows = [row for row in rows_of(run) if row["method"] != "global-l1"]
+    assert rows == [row for row in rows_of(compared) if row["method"] != "global-l1"]
+
+
+def test_a_damaged_cell_is_repeated(compared: Path) -> None:
+    rows, settings = rows_of(compared), json.loads((compared / "config.json").read_text())
+    next(iter((compared / "cells").iterdir())).write_text("{")
+    with pytest.warns(CellWarning, match="is damaged"):
+        main([*MODEL, "--methods", *settings["methods"], *SIZE, "--out", str(compared)])
+    assert rows_of(compared) == rows
+
+
+def test_a_method_that_does_not_suit_is_left_out_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, choose = tmp_path / "run", Workbench.choose
+
+    def refusing(self: Workbench, cell: Any) -> Any:
+        if cell.method == "local-screening":
+            raise CriterionError("screening needs <labels>")
+        return choose(self, cell)
+
+    monkeypatch.setattr(Workbench, "choose", refusing)
+    words = ("compare", "--model", "autoencoder", "--methods", "local-screening", "local-fpgm")
+    size = ("--seeds", "1", "--finetune-steps", "2", "--no-quick-finetune")
+    main([*words, *size, "--out", str(run)])
+    document = json.loads((run / "result.json").read_text())
+    assert {row["method"] for row in document["rows"]} == {"uniform", "local-fpgm", "from-scratch"}
+    assert document["dense"][0]["metric"] == "psnr_db"
+    (refused,) = document["refused"]
+    assert (refused["method"], refused["reason"]) == ("local-screening", "screening needs <labels>")
+    assert "screening needs" in capsys.readouterr().out
+    assert "&lt;labels&gt;" in (run / "report.html").read_text()
+
+
+def test_review_shows_a_comparison(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["review", str(compared)])
+    printed = capsys.readouterr().out
+    assert "from-scratch" in printed
+    assert "macs=0.2" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((*MODEL, "--methods", "sensitivty"), "did you mean 'sensitivity'"),
+        ((*MODEL, "--methods", "global-tailor"), "did you mean 'taylor'"),
+        ((*MODEL, *METHODS, "--seeds", "0"), "greater than"),
+        ((*MODEL, "macs=0.0001", *METHODS), "can go from"),
+        ((*MODEL, "macs", *METHODS), "QUANTITY=KEPT"),
+        (MODEL, "--methods"),
+        (("compare", *METHODS), "--model"),
+        ((*MODEL, *METHODS, "--workers", "999"), "cores"),
+        ((*MODEL, *METHODS, "--data", "digit"), "did you mean 'digits'"),
+    ],
+)
+def test_wrong_input_is_explained_before_any_cell(
+    words: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in fail(capsys, *words, "--out", str(tmp_path / "out"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_another_command_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text('{"episodes": 1}')
+    words = (*MODEL, *METHODS, "--out", str(tmp_path))
+    assert "another command's run" in fail(capsys, *words)
+    (tmp_path / "config.json").write_text("{")
+    assert "damaged" in fail(capsys, *words)
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "already holds" in fail(capsys, *words)
+
+
+def test_apply_records_the_constraints_that_it_kept(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ("apply", "sensitivity", "--model", "mlp", "--constraint", "worst_recall>=0.8")
+    main([*words, "accuracy_drop<=0.1", "--threads", "1", "--out", str(run)])
+    result = read_result(run)
+    assert result.constraints == ("worst_recall>=0.8", "accuracy_drop<=0.1")
+    assert all(one.met and one.reached >= one.least for one in result.constraints_measured)
+    assert (result.search.method, result.search.agent) == ("sensitivity", None)
+    assert result.budgets[0].kept == 1
+    assert result.budgets[0].achieved is not None
+    assert result.budgets[0].achieved < 0.9
+
+
+@pytest.mark.parametrize(
+    ("constraint", "said"),
+    [
+        ("accuracy>=1", "dense network itself"),
+        ("accuracy>0.9", "METRIC>=VALUE"),
+        ("psnr_db>=10", "psnr_db is a metric of reconstruction"),
+    ],
+)
+def test_a_constraint_that_cannot_be_met_writes_nothing(
+    constraint: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("apply", "uniform", "--model", "mlp", "--constraint", constraint)
+    assert said in fail(capsys, *words, "--threads", "1", "--out", str(tmp_path / "out"))
+    assert list(tmp_path.iterdir()) == []
