@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from rlprune.agents.chosen import agent_for, is_search
@@ -19,6 +19,7 @@ from rlprune.compare.training import Trained, Training, train_and_measure
 from rlprune.config import CompareSettings
 from rlprune.cost.budget import Budget
 from rlprune.problem import Problem
+from rlprune.recipes.teacher import RememberingTeacher
 from rlprune.surgery.plan import Plan
 
 
@@ -50,6 +51,7 @@ class Workbench:
         self._files = files
         self._data = data_from(settings)
         self._problem = cache(self._built)
+        self._teacher = lru_cache(1)(self._remembering)  # cells come network by network
 
     def choose(self, cell: Cell) -> Choice:
         """Let a method choose a plan, with a ledger of its own."""
@@ -87,6 +89,7 @@ class Workbench:
             Plan(job.kept, problem.graph),
             self._training,
             job.seed,
+            teacher=self._teacher(job.model, job.seed),
             from_scratch=job.from_scratch,
         )
 
@@ -103,6 +106,9 @@ class Workbench:
         rehearsal = self._fresh(cell)
         agent_for(method, cell.seed).propose(rehearsal, 0)
         return max(0, self._settings.evaluations - rehearsal.ledger.profile_evaluations)
+
+    def _remembering(self, model: str, seed: int) -> RememberingTeacher:
+        return RememberingTeacher(self._problem(model, seed).evaluator.model)
 
     def _built(self, model: str, seed: int) -> Problem:
         table = self._files.tables.get(model)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -55,15 +56,22 @@ def standard_steps(data: DataSplits, recipe: RecipeSettings) -> int:
 
 
 def train_and_measure(
-    problem: Problem, plan: Plan, training: Training, seed: int, *, from_scratch: bool = False
+    problem: Problem,
+    plan: Plan,
+    training: Training,
+    seed: int,
+    *,
+    teacher: nn.Module | None = None,
+    from_scratch: bool = False,
 ) -> Trained:
     """Train one pruned network in every way asked for; each starts from the same weights.
 
     Args:
-        problem: whose dense network is pruned and teaches.
+        problem: whose dense network is pruned.
         plan: what is kept.
         training: the recipe.
         seed: of the order of batches, of dropout, and of new weights.
+        teacher: answers like the dense network, which it is by default.
         from_scratch: whether the network starts with new weights.
     """
     started = time.perf_counter()
@@ -74,11 +82,12 @@ def train_and_measure(
             reinitialise(small)
         recalibrate(small, evaluator.inputs)
     quick = training.recipe.model_copy(update={"batch_size": QUICK_BATCH})
+    train = partial(_trained, problem, small, teacher or evaluator.model, seed)
     models = {"repaired": small}
     if training.is_quick:
-        models["quick"] = _trained(problem, small, quick, QUICK_STEPS, seed)
+        models["quick"] = train(quick, QUICK_STEPS)
     if training.steps:
-        models["standard"] = _trained(problem, small, training.recipe, training.steps, seed)
+        models["standard"] = train(training.recipe, training.steps)
     test, validation = (
         _accuracies(models, split, evaluator.task)
         for split in (problem.data.test, problem.data.validation)
@@ -113,13 +122,16 @@ def reinitialise(model: nn.Module) -> None:
 
 
 def _trained(
-    problem: Problem, small: nn.Module, recipe: RecipeSettings, steps: int, seed: int
+    problem: Problem,
+    small: nn.Module,
+    teacher: nn.Module,
+    seed: int,
+    recipe: RecipeSettings,
+    steps: int,
 ) -> nn.Module:
     model, evaluator = copy.deepcopy(small), problem.evaluator
     with _seeded(seed, evaluator.device):
-        finetune(
-            model, evaluator.model, problem.data, evaluator.task, recipe, steps=steps, seed=seed
-        )
+        finetune(model, teacher, problem.data, evaluator.task, recipe, steps=steps, seed=seed)
     return model
 
 

@@ -12,6 +12,7 @@ from rlprune.compare.training import Training, reinitialise, standard_steps, tra
 from rlprune.config import RecipeSettings
 from rlprune.data.splits import DataSplits
 from rlprune.problem import Problem
+from rlprune.recipes.teacher import RememberingTeacher
 from rlprune.surgery.plan import Plan
 from tests.conftest import GetProblem
 from tests.oracles import assert_same_tensors
@@ -88,3 +89,13 @@ def test_training_helps_and_pruned_weights_help_more_than_new_ones(problem_of: G
     assert scratch.after_50_steps is not None
     assert pruned.after_50_steps > pruned.repaired > scratch.repaired
     assert pruned.after_50_steps > scratch.after_50_steps
+
+
+def test_a_teacher_that_remembers_changes_no_result(plain: Problem) -> None:
+    training = Training(RECIPE, steps=6)
+    teacher = RememberingTeacher(plain.evaluator.model)
+    for kept in (0.5, 0.3):
+        plan = Plan.uniform(plain.graph, kept)
+        alone = train_and_measure(plain, plan, training, 1)
+        taught = train_and_measure(plain, plan, training, 1, teacher=teacher)
+        assert (alone.test, alone.validation) == (taught.test, taught.validation)
