@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, partial
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
-from train_dense import save, train
 
 from rlprune.compare.training import QUICK_BATCH, QUICK_STEPS
 from rlprune.config import EvaluationSettings, RecipeSettings
@@ -26,9 +24,7 @@ from rlprune.recipes.finetune import finetune
 from rlprune.recipes.teacher import RememberingTeacher
 from rlprune.surgery.plan import Plan
 
-NETWORKS: dict[str, int | None] = {"resnet20": None, "vgg": 6, "mobilenetv2": 4}
-"""`{network: epochs of its dense training, None where weights ship}`."""
-
+NETWORKS = ("resnet20", "vgg", "mobilenetv2")
 BUDGETS = ("macs=0.4", "macs=0.2", "macs=0.08")
 STEPS = 240
 SPREAD = 0.4
@@ -71,25 +67,16 @@ def data() -> DataSplits:
     return load_data("fashion-mnist", image_size=14)
 
 
-def train_missing(folder: Path) -> None:
-    """Train the dense networks that do not ship and are not in the folder."""
-    for network, epochs in NETWORKS.items():
-        path = _weights(network, folder)
-        if epochs is not None and path is not None and not path.exists():
-            save(train(network, data(), epochs, 0, 0.1, 0), network, data(), path)
-
-
 class Worker:
     """Does jobs; what is made once per network is kept.
 
     Args:
-        folder: where dense weights lie.
         plans: how many there are of each network and budget.
     """
 
-    def __init__(self, folder: Path, plans: int) -> None:
+    def __init__(self, plans: int) -> None:
         torch.set_flush_denormal(True)
-        self._networks = {name: _Network(name, folder, plans) for name in NETWORKS}
+        self._networks = {name: _Network(name, plans) for name in NETWORKS}
 
     def do(self, job: Job) -> list[Line]:
         """Return lines for the file of cells."""
@@ -103,14 +90,14 @@ class Worker:
 
 
 class _Network:
-    def __init__(self, name: str, folder: Path, plans: int) -> None:
-        self._name, self._folder, self._count = name, folder, plans
+    def __init__(self, name: str, plans: int) -> None:
+        self._name, self._count = name, plans
         self._scorers: dict[str, Scorer] = {}
 
     @cached_property
     def _problem(self) -> Problem:
         """The problem, scored in single precision on every machine."""
-        loaded = load_model(self._name, data(), weights=_weights(self._name, self._folder))
+        loaded = load_model(self._name, data())
         evaluation = EvaluationSettings(precision="float32")
         return Problem.build(loaded, data(), "macs=1", evaluation=evaluation, measure_latency=False)
 
@@ -176,11 +163,6 @@ class _Network:
     @cached_property
     def _teacher(self) -> RememberingTeacher:
         return RememberingTeacher(self._problem.evaluator.model)
-
-
-def _weights(network: str, folder: Path) -> Path | None:
-    epochs = NETWORKS[network]
-    return None if epochs is None else folder / f"{network}-{epochs}.safetensors"
 
 
 def _in_fastest_layout(model: nn.Module) -> nn.Module:

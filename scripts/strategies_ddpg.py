@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import scipy.stats
 import torch
-import train_dense
 from bench import COMMIT, BenchSettings, Row, spread
 
 from rlprune.agents import agent_named
@@ -33,7 +32,6 @@ from rlprune.problem import Problem
 MODEL, BUDGET = "mobilenetv2", "macs=0.5"
 SEEDS = 3
 EVALUATIONS, QUICK_EVALUATIONS = 200, 40
-DENSE_EPOCHS = 6
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "strategies-ddpg"
 
 
@@ -58,7 +56,7 @@ def rows(settings: BenchSettings) -> list[Row]:
     """Measure uniform and DDPG; differences are paired by seed, with a 95 % t interval."""
     torch.set_num_threads(settings.threads)
     data = load_data("digits") if settings.quick else load_data("fashion-mnist", image_size=14)
-    dense = _dense(data)
+    dense = load_model(MODEL, data)
     case = f"{MODEL}, {data.tag}, {BUDGET}"
     uniform = [_cell(dense, data, "uniform", 0, seed) for seed in range(SEEDS)]
     result = _summary(f"{case}, uniform", uniform)
@@ -107,14 +105,3 @@ def _cell(dense: LoadedModel, data: DataSplits, method: str, evaluations: int, s
     draft.write_text(json.dumps(asdict(found)))
     os.replace(draft, path)
     return found
-
-
-def _dense(data: DataSplits) -> LoadedModel:
-    """Return the dense network; where no weights ship with the package, train it once."""
-    if data.tag.startswith("digits"):
-        return load_model(MODEL, data)
-    weights = FOLDER / f"{MODEL}_{data.tag}.safetensors"
-    if not weights.exists():
-        result = train_dense.train(MODEL, data, DENSE_EPOCHS, seed=0, learning_rate=0.1, shift=0)
-        train_dense.save(result, MODEL, data, weights)
-    return load_model(MODEL, data, weights=weights)

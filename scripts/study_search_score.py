@@ -5,9 +5,9 @@ by 50 steps with batches of 64, with several seeds, and measured on validation d
 is not touched. Every search score is computed for every plan. The first two plans are uniform and
 the heuristic; the others are drawn log-normally around one or the other, and blocks go at random.
 
-The first call trains the dense networks that do not ship. Every finished piece of work is a line of
-`cells.jsonl` in the folder; the same command goes on where it was stopped, in an order that keeps
-networks and budgets in balance, and ends with the table of all that is there.
+Every finished piece of work is a line of `cells.jsonl` in the folder; the same command goes on
+where it was stopped, in an order that keeps networks and budgets in balance, and ends with the
+table of all that is there.
 
     python scripts/study_search_score.py --threads 1 --workers 2
 
@@ -28,7 +28,7 @@ import torch
 import tyro
 from bench import BENCHMARKS, BenchSettings, Row, publish
 from pydantic import Field
-from search_score_cells import Line, Worker, jobs_left, train_missing
+from search_score_cells import Line, Worker, jobs_left
 from search_score_learned import Powers, add_held_out
 from search_score_table import FEWEST_PLANS, LEAST_CEILING, cases_of, rows_of
 
@@ -59,7 +59,7 @@ class StudySettings(BenchSettings):
     seeds: int = Field(default=2, ge=2)
     """Of fine-tuning."""
     out: Path = Path("runs/search_score")
-    """Folder of finished cells and of dense weights; a study goes on with what lies there."""
+    """Folder of finished cells; a study goes on with what lies there."""
     minutes: float | None = Field(default=None, gt=0)
     """Begin nothing new after so long, and make the table of what is there."""
 
@@ -69,7 +69,6 @@ def main(settings: StudySettings) -> None:
     torch.set_num_threads(settings.threads)
     if not settings.quick:
         settings.out.mkdir(parents=True, exist_ok=True)
-        train_missing(settings.out)
         work(settings, settings.out / "cells.jsonl")
         lines = read(settings.out / "cells.jsonl")
         COMMITTED.write_bytes(gzip.compress(_text(lines).encode(), mtime=0))
@@ -104,8 +103,7 @@ def work(settings: StudySettings, path: Path) -> None:
     path.write_text(_text(lines))  # without what an interruption left of a line
     jobs = list(jobs_left(lines, settings.plans, settings.seeds))
     end = time.monotonic() + 60 * (settings.minutes or float("inf"))
-    arguments = (settings.out, settings.plans)
-    with tasks_for(Worker, arguments, settings.workers) as tasks, path.open("a") as file:
+    with tasks_for(Worker, (settings.plans,), settings.workers) as tasks, path.open("a") as file:
         running: set[Future[Any]] = set()
         for i, job in enumerate(jobs):
             if time.monotonic() > end:
