@@ -48,7 +48,8 @@ def smallest(
     The first quantity of the budget is made as small as they allow; the budget itself holds too.
     Kept fractions are bisected, which takes for granted that an agent's larger networks are the
     better ones. Where they are not, what is returned still meets the constraints, but a smaller
-    one may exist.
+    one may exist. One that misses them at the full budget is no reason to stop: searches may leave
+    a budget unused.
 
     Args:
         problem: its budget says what is made small and how much may be kept at most.
@@ -57,7 +58,7 @@ def smallest(
         evaluations: of the agent at each kept fraction.
 
     Raises:
-        ConstraintError: if the network at the full budget does not meet them, with what it reaches.
+        ConstraintError: if no network meets them, with what the one at the full budget reaches.
     """
     quantity, most = problem.budget.limits[0]
     least = problem.costs.reachable(quantity)
@@ -68,20 +69,21 @@ def smallest(
         outcomes = requirements.check(problem.evaluator.repaired(proposal.plan))
         return Smallest(there, proposal, tuple(outcomes))
 
-    best = last = attempt(most)
-    if not best.is_met:
-        raise _out_of_reach(best)
+    tried = [attempt(most)]
     low, high, kept = math.log(least), math.log(most), least
     for _ in range(STEPS + 1):
-        if last.proposal.interrupted or low >= high:
+        if tried[-1].proposal.interrupted or low >= high:
             break
-        last = attempt(kept)
-        if last.is_met:
-            best, high = min(best, last, key=lambda one: one.kept), math.log(kept)
+        tried.append(attempt(kept))
+        if tried[-1].is_met:
+            high = math.log(kept)
         else:
             low = math.log(kept)
         kept = max(least, math.exp((low + high) / 2))
-    return best
+    met = [one for one in tried if one.is_met]
+    if not met:
+        raise _out_of_reach(tried[0])
+    return min(met, key=lambda one: one.kept)
 
 
 def _out_of_reach(tried: Smallest) -> ConstraintError:

@@ -18,6 +18,7 @@ from rlprune.compare.schedule import Bench, Choice, Job
 from rlprune.compare.training import Trained, Training, train_and_measure
 from rlprune.config import CompareSettings
 from rlprune.cost.budget import Budget
+from rlprune.errors import RLPruneError
 from rlprune.problem import Problem
 from rlprune.recipes.teacher import RememberingTeacher
 from rlprune.surgery.plan import Plan
@@ -54,7 +55,11 @@ class Workbench:
         self._teacher = lru_cache(1)(self._remembering)  # cells come network by network
 
     def choose(self, cell: Cell) -> Choice:
-        """Let a method choose a plan, with a ledger of its own."""
+        """Let a method choose a plan, with a ledger of its own.
+
+        Raises:
+            RLPruneError: if the method's profile alone takes more evaluations than it has.
+        """
         problem = self._fresh(cell)
         method = BASELINE if cell.method == SCRATCH else cell.method
         agent, allowance = agent_for(method, cell.seed), self._allowance(cell, method)
@@ -65,6 +70,11 @@ class Workbench:
         plan = proposal.plan
         seconds = time.perf_counter() - started
         used = problem.uses()
+        if used.evaluations + used.profile_evaluations > self._settings.evaluations:
+            raise RLPruneError(
+                f"{method} takes {used.profile_evaluations} evaluations for its profile of this "
+                f"network, and has {self._settings.evaluations}; allow more: --evaluations"
+            )
         graph = problem.graph
         # The score that every row reports is no evaluation of the method's: its ledger is closed.
         measured = problem.evaluate(plan)

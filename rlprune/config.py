@@ -231,7 +231,8 @@ class CompareSettings(SearchSettings):
     seeds: int = Field(default=3, ge=1)
     """Repetitions: of search images, strategies and fine-tuning; they count from --seed."""
     evaluations: int = Field(default=200, ge=0)
-    """Plans that each method may measure, those of a profile that it uses included."""
+    """Plans that each method may measure, those of a profile that it uses included. A method whose
+    profile alone takes more is left out."""
     finetune_steps: int | None = Field(default=None, ge=0)
     """Steps of the standard recipe; 5 epochs, at most 240 steps, by default; 0 leaves it out."""
     quick_finetune: bool = True

@@ -3,7 +3,8 @@
 The reference network is `plain_cnn` (16, 16, 32, 32 and 64 channels, BatchNorm, ReLU). The oracle
 is the squared change of the mean loss when one channel is zeroed after its ReLU, on images that no
 criterion has seen. torch-pruning's criteria get the gradient over the same probe images in `.grad`,
-as its documentation says.
+as its documentation says. The multi-metric criterion is measured whole, and without each of its
+parts.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from torch.nn import functional
 from train_dense import train
 
 from rlprune.criteria.base import ChannelScores, Criterion, Probe
+from rlprune.criteria.composite import PRESETS
 from rlprune.criteria.fisher import Fisher, Hessian
 from rlprune.criteria.norms import L1, L2
+from rlprune.criteria.registry import criterion_named, multi_metric
 from rlprune.criteria.snip import Snip
 from rlprune.criteria.taylor import SecondOrderTaylor, Taylor
 from rlprune.data.registry import load_data
@@ -35,6 +38,10 @@ from rlprune.models.registry import load_model
 EPOCHS = 4
 PROBE_IMAGES, ORACLE_IMAGES = 2000, 600
 LEAST = 0.90
+WITHIN = "Spearman with ablation, mean over groups"
+
+MULTI = "multi-metric"
+PARTS = PRESETS[MULTI]
 
 CRITERIA: dict[str, Criterion] = {
     "taylor": Taylor(),
@@ -46,6 +53,11 @@ CRITERIA: dict[str, Criterion] = {
     "snip": Snip(),
     "l2": L2(),
     "l1": L1(),
+    **{name: criterion_named(name) for name in (*PARTS, MULTI)},
+    **{
+        f"{MULTI} without {part}": multi_metric({p: w for p, w in PARTS.items() if p != part})
+        for part in PARTS
+    },
 }
 
 RIVALS = {
@@ -73,8 +85,17 @@ def rows(settings: BenchSettings) -> list[Row]:
             met = min(overall) >= LEAST if demanded else None
             target = f"at least {LEAST:.2f}" if demanded else ""
             found.append(spread(case, "Spearman with ablation, all channels", overall, target, met))
-            found.append(spread(case, "Spearman with ablation, mean over groups", within))
+            found.append(spread(case, WITHIN, within))
+        found.append(_fused(name, agreement))
     return found
+
+
+def _fused(name: str, agreement: dict[str, list[tuple[float, float]]]) -> Row:
+    """Return by how much the multi-metric criterion ranks groups better than its parts do."""
+    within = {criterion: np.array(values)[:, 1] for criterion, values in agreement.items()}
+    gains = within[MULTI] - np.mean([within[part] for part in PARTS], axis=0)
+    case = f"{name}, {MULTI} - mean of its parts"
+    return spread(case, WITHIN, gains.tolist(), "more than 0", bool(gains.min() > 0))
 
 
 def _networks(settings: BenchSettings) -> Iterator[tuple[str, ConvNet, DataSplits]]:

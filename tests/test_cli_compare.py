@@ -131,6 +131,22 @@ def test_workers_give_the_same_rows(compared: Path, tmp_path: Path) -> None:
     assert rows == [row for row in rows_of(compared) if row["method"] != "global-l1"]
 
 
+@pytest.mark.slow
+def test_five_budgets_six_strategies_and_three_seeds_are_on_equal_terms(tmp_path: Path) -> None:
+    run, budgets = tmp_path / "run", ("0.6", "0.4", "0.2", "0.1", "0.05")
+    methods = ("sensitivity", "global-l2", "knapsack", "random", "evolution")
+    words = ("compare", "--model", "plain_cnn", "--budget", *(f"macs={kept}" for kept in budgets))
+    main([*words, "--methods", *methods, "--threads", "1", "--out", str(run)])
+    document = json.loads((run / "result.json").read_text())
+    rows, everyone = document["rows"], {"uniform", *methods, "from-scratch"}
+    assert len(rows) == 5 * len(everyone) * 3
+    assert all(row["kept_macs"] <= float(row["budget"].removeprefix("macs=")) for row in rows)
+    assert all(row["evaluations"] + row["profile_evaluations"] <= 200 for row in rows)
+    assert {one["method"] for one in document["hypervolume"]} == everyone
+    assert {one["stage"] for one in document["pareto"]} == {"repaired", "50_steps", "finetuned"}
+    assert all(one["difference"]["n"] == 3 for one in document["differences"])
+
+
 def test_a_damaged_cell_is_repeated(compared: Path) -> None:
     rows, settings = rows_of(compared), json.loads((compared / "config.json").read_text())
     next(iter((compared / "cells").iterdir())).write_text("{")
@@ -160,6 +176,18 @@ def test_a_method_that_does_not_suit_is_left_out_with_its_reason(
     assert (refused["method"], refused["reason"]) == ("local-screening", "screening needs <labels>")
     assert "screening needs" in capsys.readouterr().out
     assert "&lt;labels&gt;" in (run / "report.html").read_text()
+
+
+def test_a_method_whose_profile_is_more_than_all_may_measure_is_left_out(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ("--methods", "knapsack", "evolution", "random", "--seeds", "1", "--evaluations", "3")
+    size = ("--finetune-steps", "0", "--no-quick-finetune")
+    main([*MODEL[:-1], *words, *size, "--out", str(run)])
+    document = json.loads((run / "result.json").read_text())
+    assert {row["method"] for row in document["rows"]} == {"uniform", "random", "from-scratch"}
+    reasons = {one["method"]: one["reason"] for one in document["refused"]}
+    assert set(reasons) == {"knapsack", "evolution"}
+    assert all("for its profile" in reason and "has 3;" in reason for reason in reasons.values())
 
 
 def test_review_shows_a_comparison(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,20 @@ def test_another_budget_shares_the_profile(fresh_plain: Problem) -> None:
     assert str(fresh_plain.budget) == "macs=0.5"
 
 
+def test_another_ranking_keeps_other_channels_and_starts_from_nothing(fresh_plain: Problem) -> None:
+    before = fresh_plain.reference.measurement.score
+    ranked = fresh_plain.ranked_by("taylor")
+    assert ranked.ledger.evaluations == ranked.ledger.profile_evaluations == 0
+    equal = np.ones(len(ranked.graph.groups))
+    plan = ranked.decode(equal)
+    assert plan == fresh_plain.decode(equal, fresh_plain.scores("taylor"))
+    assert plan != fresh_plain.decode(equal)
+    assert ranked.evaluate(plan) == fresh_plain.evaluate(plan)
+    assert ranked.evaluator.fingerprint != fresh_plain.evaluator.fingerprint
+    assert ranked.reference.measurement.score != before
+    assert ranked.ledger.profile_evaluations == fresh_plain.ledger.profile_evaluations
+
+
 def test_a_budget_out_of_reach_is_refused_before_anything_is_evaluated(
     plain: Problem, digits: DataSplits
 ) -> None:

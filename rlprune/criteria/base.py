@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +104,7 @@ class Criterion(Protocol):
         """Return one score per root channel of every group."""
 
 
+@runtime_checkable
 class WeightCriterion(Criterion, Protocol):
     """A criterion that also scores single weights."""
 
@@ -138,8 +139,12 @@ def check_needs(criterion: Criterion, probe: Probe) -> None:
         )
 
 
-def check_scores(criterion: Criterion, scores: ChannelScores) -> None:
+def check_scores(criterion: Criterion, scores: ChannelScores | WeightScores) -> None:
     """Refuse scores that do not rank anything.
+
+    Args:
+        criterion: that gave them.
+        scores: of groups or of parameters, by name.
 
     Raises:
         CriterionError: if one is not a number.
@@ -147,6 +152,6 @@ def check_scores(criterion: Criterion, scores: ChannelScores) -> None:
     for name, values in scores.items():
         if not values.isfinite().all():
             raise CriterionError(
-                f"criterion {criterion.name!r} gives group {name!r} scores that are not finite; "
-                "the network's weights, activations or gradients there are not either"
+                f"criterion {criterion.name!r} gives {name!r} scores that are not finite; the "
+                "network's weights, activations or gradients there are not either"
             )

@@ -10,6 +10,8 @@ from rlprune.criteria.base import (
     ChannelScores,
     Criterion,
     Probe,
+    WeightCriterion,
+    WeightScores,
     check_needs,
     check_scores,
 )
@@ -24,7 +26,7 @@ from rlprune.criteria.random_scores import RandomScores
 from rlprune.criteria.screening import Screening, ScreeningF, one_vs_rest
 from rlprune.criteria.snip import Snip
 from rlprune.criteria.taylor import SecondOrderTaylor, Taylor
-from rlprune.errors import UnknownNameError
+from rlprune.errors import CriterionError, UnknownNameError
 
 
 def multi_metric(weights: Mapping[str, float], name: str = "multi-metric") -> MultiMetric:
@@ -89,3 +91,27 @@ def channel_scores(name: str, probe: Probe, normaliser: str = "none") -> Channel
     scores = criterion.channels(probe)
     check_scores(criterion, scores)
     return NORMALISERS[normaliser](scores)
+
+
+def weight_scores(name: str, probe: Probe) -> WeightScores:
+    """Score single weights, of every parameter with two or more dimensions.
+
+    Args:
+        name: of a criterion.
+        probe: the network and the samples to look at.
+
+    Raises:
+        CriterionError: if the criterion scores channels only, or cannot be computed on the probe.
+        UnknownNameError: if there is no such criterion.
+    """
+    criterion = criterion_named(name)
+    if not isinstance(criterion, WeightCriterion):
+        able = (one for one in CRITERIA if isinstance(criterion_named(one), WeightCriterion))
+        raise CriterionError(
+            f"criterion {name!r} scores channels and no single weights; take one of "
+            f"{', '.join(able)}"
+        )
+    check_needs(criterion, probe)
+    scores = criterion.weights(probe)
+    check_scores(criterion, scores)
+    return scores

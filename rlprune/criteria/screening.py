@@ -138,6 +138,7 @@ class Screening:
         them apart. Weights that no linear or convolutional layer reads count as one input.
         """
         scores = magnitudes(probe)
+        check_scores(self, scores)
         layers = {
             name: layer
             for name, layer in probe.model.named_modules()

@@ -20,18 +20,23 @@ if TYPE_CHECKING:
 BATCH = 10
 
 
-class Taylor:
-    """The mean over small batches of the squared gradient by each gate: `E[(dL/dz)^2]`.
+class _OfGates:
+    """Scores from slopes by gates.
 
     Args:
         batch: samples over which a gradient is averaged before it is squared.
     """
 
-    name = "taylor"
     needs: frozenset[Need] = frozenset({"samples", "gradients"})
 
     def __init__(self, batch: int = BATCH) -> None:
         self._batch = batch
+
+
+class Taylor(_OfGates):
+    """The mean over small batches of the squared gradient by each gate: `E[(dL/dz)^2]`."""
+
+    name = "taylor"
 
     @torch.enable_grad()
     def channels(self, probe: Probe) -> ChannelScores:
@@ -44,22 +49,15 @@ class Taylor:
         return gates.channels(squares / len(probe))
 
 
-class SecondOrderTaylor:
+class SecondOrderTaylor(_OfGates):
     """The same to second order: `E[(dL/dz - H/2)^2]`, H being the gate's own second derivative.
 
     Closing a gate takes z from 1 to 0, which changes the loss by `-dL/dz + H/2`. The diagonal of
     the gates' Hessian is Hutchinson's estimate with one Rademacher vector per batch, averaged over
     all of them before it meets the gradients: squaring single draws would add their noise.
-
-    Args:
-        batch: samples over which a gradient is averaged before it is squared.
     """
 
     name = "taylor-second-order"
-    needs: frozenset[Need] = frozenset({"samples", "gradients"})
-
-    def __init__(self, batch: int = BATCH) -> None:
-        self._batch = batch
 
     @torch.enable_grad()
     def channels(self, probe: Probe) -> ChannelScores:

@@ -183,12 +183,18 @@ class Group(Frozen):
         return min(self.width, math.ceil(channels / self.step) * self.step)
 
     def keep_best(self, scores: npt.ArrayLike, width: int) -> tuple[int, ...]:
-        """Return the `width` best root channels, whole atoms only, in ascending order."""
+        """Return the `width` best root channels, whole atoms only, in ascending order.
+
+        Raises:
+            PlanError: if scores are not as many as channels, or one is not a number.
+        """
         values = np.asarray(scores, dtype=np.float64)
         if values.shape != (self.width,):
             raise PlanError(
                 f"group {self.name!r} needs {self.width} scores, got shape {values.shape}"
             )
+        if np.isnan(values).any():
+            raise PlanError(f"group {self.name!r} has scores that are not numbers; rank it anew")
         atoms = np.asarray(self.atoms or range(self.width))
         totals = np.bincount(atoms, weights=values) / self.step
         best = np.argsort(-totals, kind="stable")[: width // self.step]

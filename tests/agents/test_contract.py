@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
 
 from rlprune.agents import (
     STRATEGIES,
@@ -63,6 +65,37 @@ def test_plans_meet_the_budget_on_networks_of_every_family(
     assert proposal.method == make().name
     assert problem.budget.usage(problem.costs, proposal.plan.widths) <= 1
     assert (proposal.plan.widths >= problem.graph.floors).all()
+
+
+class Priced:
+    """Charges every group for its channels, eight at a time."""
+
+    def __init__(self, widths: npt.NDArray[np.int64]) -> None:
+        self._prices = np.linspace(1, 2, len(widths)) / widths
+        self._dense = self._charged(widths)
+
+    def kept(self, widths: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        return np.asarray(self._charged(np.asarray(widths)) / self._dense)
+
+    def _charged(self, widths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        return np.asarray((-(-widths // 8) * 8) @ self._prices)
+
+
+def test_a_latency_budget_is_met_too(make: Make, plain: Problem) -> None:
+    latency = Priced(plain.graph.widths)
+    evaluator = Evaluator(
+        plain.evaluator.model,
+        plain.graph,
+        plain.data,
+        latency=latency,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    budget = Budget.parse("latency=0.5,macs=0.6")
+    problem = Problem("plain_cnn", evaluator, plain.data, budget)
+    plan = make().propose(problem, 4).plan
+    assert latency.kept(plan.widths) <= 0.5
+    assert plain.graph.macs(plan) <= 0.6 * plain.graph.macs()
 
 
 def test_tied_channels_are_respected(make: Make, digits: DataSplits) -> None:

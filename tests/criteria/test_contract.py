@@ -13,9 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rlprune.criteria.base import Probe
+from rlprune.criteria.base import Probe, WeightCriterion
 from rlprune.criteria.normalise import NORMALISERS
-from rlprune.criteria.registry import CRITERIA, channel_scores, criterion_named
+from rlprune.criteria.registry import (
+    CRITERIA,
+    channel_scores,
+    criterion_named,
+    weight_scores,
+)
 from rlprune.data.splits import DataSplits
 from rlprune.errors import CriterionError, UnknownNameError
 from rlprune.evaluate.tasks import Classification, Reconstruction
@@ -32,7 +37,7 @@ BLIND = ("random",)
 SAMPLED = [name for name in CRITERIA if criterion_named(name).needs]
 LABELLED = [name for name in CRITERIA if "labels" in criterion_named(name).needs]
 DIFFERENTIATED = [name for name in CRITERIA if "gradients" in criterion_named(name).needs]
-OF_WEIGHTS = [name for name in CRITERIA if hasattr(criterion_named(name), "weights")]
+OF_WEIGHTS = [name for name in CRITERIA if isinstance(criterion_named(name), WeightCriterion)]
 
 GetProbe = Callable[[str], Probe]
 
@@ -61,6 +66,11 @@ def scored(name: str, probe: Probe, normaliser: str = "none") -> dict[str, Tenso
             channel_scores(name, probe)
         pytest.skip("no BatchNorm")
     return channel_scores(name, probe, normaliser)
+
+
+def scorers(name: str) -> list[Callable[[str, Probe], dict[str, Tensor]]]:
+    """All ways to score by a criterion."""
+    return [channel_scores, weight_scores] if name in OF_WEIGHTS else [channel_scores]
 
 
 def state_of(model: nn.Module) -> dict[str, object]:
@@ -161,7 +171,7 @@ def test_normalised_scores_rank_a_group_alike(
 def test_every_weight_has_a_score(name: str, network: str, get_probe: GetProbe) -> None:
     probe = get_probe(network)
     with nothing_changes(probe.model):
-        scores = criterion_named(name).weights(probe)
+        scores = weight_scores(name, probe)
     weights = {key: one for key, one in probe.model.named_parameters() if one.ndim > 1}
     assert set(scores) == set(weights)
     for key, values in scores.items():
@@ -180,24 +190,35 @@ def test_an_unknown_name_is_refused_with_the_closest() -> None:
         criterion_named("tylor")
     with pytest.raises(UnknownNameError, match=r"normaliser 'men'; did you mean 'mean'"):
         channel_scores("l2", probe_of(seeded(Chain)), "men")
+    with pytest.raises(UnknownNameError, match="did you mean 'snip'"):
+        weight_scores("snp", probe_of(seeded(Chain)))
+
+
+@pytest.mark.parametrize("name", [name for name in CRITERIA if name not in OF_WEIGHTS])
+def test_a_criterion_of_channels_alone_scores_no_weights(name: str) -> None:
+    with pytest.raises(CriterionError, match=f"'{name}' scores channels.*take one of .*l2.*snip"):
+        weight_scores(name, probe_of(seeded(Chain)))
 
 
 @pytest.mark.parametrize("name", SAMPLED)
 def test_an_empty_probe_is_refused(name: str) -> None:
     probe = probe_of(seeded(Chain))
     empty = replace(probe, inputs=probe.inputs[:0], targets=probe.targets[:0])
-    with pytest.raises(CriterionError, match=f"'{name}' needs samples, and the probe set is empty"):
-        channel_scores(name, empty)
+    for score in scorers(name):
+        with pytest.raises(CriterionError, match=f"'{name}' needs samples.* probe set is empty"):
+            score(name, empty)
 
 
 @pytest.mark.parametrize("name", LABELLED)
 def test_labels_that_are_missing_or_all_alike_are_refused(name: str) -> None:
     probe = probe_of(seeded(Chain))
     unlabelled = replace(probe, targets=torch.rand(len(probe), 10), task=Reconstruction())
-    with pytest.raises(CriterionError, match=f"'{name}' needs classes as labels"):
-        channel_scores(name, unlabelled)
-    with pytest.raises(CriterionError, match=f"'{name}' compares classes.*only one"):
-        channel_scores(name, replace(probe, targets=torch.full_like(probe.targets, 3)))
+    alike = replace(probe, targets=torch.full_like(probe.targets, 3))
+    for score in scorers(name):
+        with pytest.raises(CriterionError, match=f"'{name}' needs classes as labels"):
+            score(name, unlabelled)
+        with pytest.raises(CriterionError, match=f"'{name}' compares classes.*only one"):
+            score(name, alike)
 
 
 @pytest.mark.parametrize(
@@ -216,8 +237,9 @@ def test_other_criteria_need_no_labels(name: str) -> None:
 def test_frozen_weights_are_refused_where_gradients_are_needed(name: str) -> None:
     probe = probe_of(seeded(Chain))
     probe.model.second.weight.requires_grad_(False)
-    with pytest.raises(CriterionError, match=f"'{name}' needs gradients.*'second.weight'"):
-        channel_scores(name, probe)
+    for score in scorers(name):
+        with pytest.raises(CriterionError, match=f"'{name}' needs gradients.*'second.weight'"):
+            score(name, probe)
 
 
 @pytest.mark.parametrize("name", [name for name in CRITERIA if name not in DIFFERENTIATED])
@@ -238,3 +260,13 @@ def test_weights_that_are_not_numbers_are_refused(name: str, get_probe: GetProbe
             parameter.fill_(torch.nan)
     with nothing_changes(broken.model), pytest.raises(CriterionError, match="not finite"):
         channel_scores(name, broken)
+
+
+@pytest.mark.parametrize("name", [name for name in OF_WEIGHTS if name not in BLIND])
+def test_a_single_weight_that_is_not_a_number_is_refused(name: str, get_probe: GetProbe) -> None:
+    probe = get_probe("plain_cnn")
+    broken = replace(probe, model=copy.deepcopy(probe.model))
+    with torch.no_grad():
+        broken.model.get_parameter("classifier.weight")[3, 5] = torch.nan
+    with pytest.raises(CriterionError, match=f"'{name}'.*not finite"):
+        weight_scores(name, broken)

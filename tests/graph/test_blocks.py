@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rlprune.data.splits import DataSplits
 from rlprune.errors import PlanError
 from rlprune.graph.trace import trace
+from rlprune.models.registry import LoadedModel
 from rlprune.surgery.plan import Plan
 from tests import nets
 from tests.oracles import assert_exact, counted_macs, counted_params, outputs, random_plan
@@ -263,6 +266,24 @@ def test_all_blocks_may_go_at_once() -> None:
     assert [type(block) for block in small.stages[0]] == [type(small.stages[1][1])] * 2
     assert isinstance(small.stages[1][0], Basic)
     assert outputs(small, nets.images()).shape == (4, 10)
+
+
+def test_blocks_that_add_nothing_go_without_a_trace_but_for_their_macs(
+    digits: DataSplits, loaded: Callable[[str], LoadedModel]
+) -> None:
+    model = copy.deepcopy(loaded("resnet20").module)
+    images = digits.search.tensors(64)[0]
+    assert isinstance(images, Tensor)
+    graph = trace(model, images[:2])
+    with torch.no_grad():
+        for module in graph.blocks:
+            last = model.get_submodule(f"{module}.bn2")
+            last.weight.zero_()
+            last.bias.zero_()
+    plan = Plan({f"{module} (block)": [] for module in graph.blocks}, graph)
+    small = plan.apply(model)
+    torch.testing.assert_close(small(images), model(images), rtol=0, atol=1e-6)
+    assert graph.macs(plan) / graph.macs() < 0.4
 
 
 def test_a_block_is_kept_or_removed_and_a_uniform_plan_keeps_it() -> None:

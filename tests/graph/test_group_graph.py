@@ -111,3 +111,11 @@ def test_the_best_atoms_are_kept(group: Group, data: st.DataObject) -> None:
 def test_scores_of_the_wrong_length_are_refused(plain: Problem) -> None:
     with pytest.raises(PlanError, match="needs 16 scores"):
         plain.graph.groups[0].keep_best([1.0, 2.0], 1)
+
+
+def test_scores_that_are_not_numbers_are_refused_with_the_group(plain: Problem) -> None:
+    graph = plain.graph
+    scores = {group.name: [1.0] * group.width for group in graph.groups}
+    scores["features.3"][2] = math.nan
+    with pytest.raises(PlanError, match="'features.3' has scores that are not numbers"):
+        Plan.from_widths(graph, graph.widths // 2, scores)
