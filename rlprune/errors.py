@@ -61,6 +61,10 @@ class LatencyError(RLPruneError):
     """Latency that cannot be measured, or a table that was measured for something else."""
 
 
+class DynamicsError(RLPruneError):
+    """A training that cannot be watched, or a dynamics record that is damaged or of another one."""
+
+
 class AgentError(RLPruneError):
     """An agent folder that is missing, damaged or made for another observation schema."""
 

@@ -1,4 +1,4 @@
-"""Train a dense network on a task's train split and save its weights.
+"""Train a dense network on a task's train split; save its weights, and how it learned beside them.
 
 All the digits weights that ship with the package:
 
@@ -27,8 +27,12 @@ from torch.nn import functional
 
 from rlprune.calling import Inputs, call, main_output
 from rlprune.data import DataSplits, load_data
+from rlprune.dynamics.monitor import Monitor
+from rlprune.dynamics.probe import HeldOut
+from rlprune.dynamics.record import Dynamics
+from rlprune.dynamics.storage import beside, write_dynamics
 from rlprune.errors import RLPruneError
-from rlprune.evaluate.evaluator import measure_quality
+from rlprune.evaluate.scoring import forward
 from rlprune.evaluate.tasks import Task, infer_task
 from rlprune.models import BUILTIN_NAMES, build_model
 from rlprune.progress import progress_bar
@@ -69,11 +73,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Result:
-    """A trained network and its quality on the validation split."""
+    """A trained network, its quality on the validation split and how it learned."""
 
     module: nn.Module
     metric: str
     value: float
+    dynamics: Dynamics
 
 
 def main(options: Options) -> None:
@@ -115,7 +120,7 @@ def train(
     peak = optimizer.param_groups[0]["lr"]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, steps)
     value = 0.0
-    with progress_bar() as progress:
+    with progress_bar() as progress, Monitor(module, steps=steps) as monitor:
         bar = progress.add_task(f"{model} on {data.tag}", total=steps)
         for epoch in range(1, epochs + 1):
             module.train()
@@ -124,15 +129,26 @@ def train(
                 optimizer.zero_grad(set_to_none=True)
                 loss = task.loss(main_output(call(module, inputs)), inputs, targets)
                 torch.autograd.backward(loss)
+                monitor.step(loss)
                 optimizer.step()
                 schedule.step()
                 progress.advance(bar)
-            value = measure_quality(module.eval(), data.validation, task)
+            value, validation_loss = validated(module.eval(), data, task)
+            monitor.epoch(validation_loss)
             progress.console.print(
                 f"{model} on {data.tag}: epoch {epoch}/{epochs}, "
                 f"validation {task.metric} {value:.4f}"
             )
-    return Result(module, task.metric, value)
+        dynamics = monitor.close(HeldOut.of(module, data, task, seed))
+    return Result(module, task.metric, value, dynamics)
+
+
+@torch.no_grad()
+def validated(module: nn.Module, data: DataSplits, task: Task) -> tuple[float, float]:
+    """Return the metric and the loss on the validation split."""
+    inputs, targets = data.validation.tensors()
+    outputs = forward(module, inputs)
+    return task.quality(outputs, inputs, targets), float(task.loss(outputs, inputs, targets))
 
 
 @torch.no_grad()
@@ -157,7 +173,7 @@ def shifted(images: Inputs, most: int) -> Inputs:
 
 
 def save(result: Result, model: str, data: DataSplits, path: Path) -> None:
-    """Write the weights in half precision; a reader never sees a half-written file."""
+    """Write the weights in half precision, and `NAME.dynamics.json`, whole or not at all."""
     state = {
         name: value.half() if value.is_floating_point() else value
         for name, value in result.module.state_dict().items()
@@ -171,6 +187,7 @@ def save(result: Result, model: str, data: DataSplits, path: Path) -> None:
         safetensors.torch.save_file(state, draft, metadata=metadata)
         draft.chmod(0o644)
         os.replace(draft, path)
+    write_dynamics(beside(path), result.dynamics)
     print(f"{model} on {data.tag}: validation {result.metric} {result.value:.4f}, saved to {path}")
 
 

@@ -13,6 +13,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from rlprune.dynamics import storage as dynamics
+from rlprune.dynamics.record import Dynamics
 from rlprune.errors import ModelError
 
 _SUFFIX = ".safetensors"
@@ -85,6 +87,25 @@ def read_shipped(model: str, tag: str) -> dict[str, Tensor] | None:
     """Read the weights that ship for a model and a task, if there are any."""
     file = resources.files("rlprune.models").joinpath("weights", f"{model}_{tag}{_SUFFIX}")
     return safetensors.torch.load(file.read_bytes()) if file.is_file() else None
+
+
+def read_dynamics_beside(path: Path | None, model: str, tag: str) -> Dynamics | None:
+    """Read the dynamics record beside a weights file, if there is one.
+
+    Args:
+        path: the weights file; None where the weights ship with the package.
+        model: name of the model.
+        tag: of the task.
+
+    Raises:
+        DynamicsError: if the record is damaged.
+    """
+    if path is not None:
+        record = dynamics.beside(path)
+        return dynamics.read_dynamics(record) if record.is_file() else None
+    name = f"{model}_{tag}{dynamics.SUFFIX}"
+    file = resources.files("rlprune.models").joinpath("weights", name)
+    return dynamics.parse(file.read_text(encoding="utf-8"), name) if file.is_file() else None
 
 
 def shipped() -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 _HIDDEN = (128, 128, 128)
@@ -10,13 +12,17 @@ _HIDDEN = (128, 128, 128)
 class MLP(nn.Module):
     """Linear layers with BatchNorm and ReLU between them."""
 
-    def __init__(self, in_features: int, num_classes: int) -> None:
+    def __init__(self, in_features: int, num_classes: int, hidden: Sequence[int] = _HIDDEN) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         width = in_features
-        for hidden in _HIDDEN:
-            layers += [nn.Linear(width, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
-            width = hidden
+        for out_width in hidden:
+            layers += [
+                nn.Linear(width, out_width, bias=False),
+                nn.BatchNorm1d(out_width),
+                nn.ReLU(),
+            ]
+            width = out_width
         self.layers = nn.Sequential(*layers)
         self.classifier = nn.Linear(width, num_classes)
 

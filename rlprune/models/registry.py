@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from rlprune.calling import call, main_output
+from rlprune.dynamics.record import Dynamics
+from rlprune.dynamics.storage import check_fits
 from rlprune.errors import FOREIGN_ERRORS, ModelError, UnknownNameError, first_line
 from rlprune.finite import check_finite
 from rlprune.models import _weightfile as stored
@@ -30,17 +32,27 @@ __all__ = ["BUILTIN_NAMES", "LoadedModel", "build_model", "load_model", "rebuild
 _TORCHVISION_PREFIX = "torchvision:"
 _TORCHVISION_CHANNELS = 3
 _TIMM_PREFIX = "timm:"
+_POOL_PREFIX = "pool:"
 _TIMM_SUGGESTIONS = 8
 _RECIPE_SIZES = ("in_channels", "num_classes", "image_size")
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network on the CPU in evaluation mode, and what builds the same architecture again."""
+    """A network on the CPU in evaluation mode, and what builds the same architecture again.
+
+    Attributes:
+        name: what the user typed.
+        module: the network.
+        recipe: what builds the same architecture again.
+        dynamics: how it learned; None where there is no record beside its weights, as with a
+            third party's.
+    """
 
     name: str
     module: nn.Module
     recipe: Mapping[str, str | int]
+    dynamics: Dynamics | None = None
 
 
 def build_model(spec: str, *, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
@@ -48,7 +60,8 @@ def build_model(spec: str, *, in_channels: int, num_classes: int, image_size: in
 
     Args:
         spec: One of `BUILTIN_NAMES`, ``torchvision:NAME``, ``timm:NAME``, or
-            ``path/to/file.py:factory`` for a function without arguments that returns a module.
+            ``path/to/file.py:factory`` for a function without arguments that returns a module; or
+            ``pool:SPEC``, which recipes of sampled networks hold, see `rlprune.pool.specs`.
         in_channels: Channels of the images.
         num_classes: Outputs of a classifier.
         image_size: Height and width of the images.
@@ -63,6 +76,8 @@ def build_model(spec: str, *, in_channels: int, num_classes: int, image_size: in
         return _from_torchvision(name, in_channels, num_classes, image_size)
     if spec.startswith(_TIMM_PREFIX):
         return _from_timm(spec.removeprefix(_TIMM_PREFIX), in_channels, num_classes, image_size)
+    if spec.startswith(_POOL_PREFIX):
+        return _from_pool(spec.removeprefix(_POOL_PREFIX), in_channels, num_classes, image_size)
     if spec not in BUILDERS:
         others = ("torchvision:NAME", "timm:NAME", "path/to/file.py:factory")
         raise UnknownNameError("model", spec, (*BUILTIN_NAMES, *others))
@@ -79,7 +94,11 @@ def load_model(
         data: The task, which sets the channels, the classes and the image size.
         weights: A ``.safetensors``, ``.pth`` or ``.pt`` file. Without it, built-in networks take
             the weights that ship for the task, and a user's factory returns a trained network.
+            What is known of their training is read from ``NAME.dynamics.json`` beside them.
         require_trained: Whether missing weights are an error.
+
+    Raises:
+        DynamicsError: If that record is damaged, or of another network.
     """
     channels, image_size, _ = data.input_shape
     recipe: dict[str, str | int] = {
@@ -95,7 +114,11 @@ def load_model(
     check_finite(module, spec)
     module.eval()
     _check_fit(spec, module, data)
-    return LoadedModel(spec, module, recipe)
+    known = stored.read_dynamics_beside(weights, spec, data.tag) if state is not None else None
+    if known is not None:
+        shapes = {name: one.shape for name, one in module.named_parameters()}
+        check_fits(known, shapes, source=f"the dynamics record of {weights or spec}")
+    return LoadedModel(spec, module, recipe, known)
 
 
 def rebuild(recipe: Mapping[str, Any]) -> nn.Module:
@@ -110,6 +133,14 @@ def rebuild(recipe: Mapping[str, Any]) -> nn.Module:
     return build_model(
         recipe["model"], in_channels=in_channels, num_classes=num_classes, image_size=image_size
     )
+
+
+def _from_pool(text: str, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
+    # Imported here: the pool builds its networks with those of this package.
+    from rlprune.pool.networks import network
+    from rlprune.pool.specs import read_spec
+
+    return network(read_spec(text), in_channels, num_classes, image_size)
 
 
 def _from_torchvision(name: str, in_channels: int, num_classes: int, image_size: int) -> nn.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from rlprune.models.plain_cnn import ConvNet
@@ -11,11 +13,26 @@ _HIDDEN = 128
 
 
 class VGG(ConvNet):
-    """Six convolutions in three stages, then two fully connected layers."""
+    """Convolutions, six in three stages by default, then two fully connected layers.
 
-    def __init__(self, in_channels: int, num_classes: int) -> None:
-        super().__init__(_STAGES, in_channels, _HIDDEN)
-        self.head = nn.Sequential(nn.ReLU(), nn.Linear(_HIDDEN, num_classes))
+    Args:
+        in_channels: of the images.
+        num_classes: of the classifier.
+        stages: see `ConvNet`.
+        hidden: width of the first fully connected layer.
+        kernels: see `ConvNet`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        stages: Sequence[Sequence[int]] = _STAGES,
+        hidden: int = _HIDDEN,
+        kernels: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(stages, in_channels, hidden, kernels)
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(hidden, num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""

@@ -1,0 +1,1 @@
+"""Many small trained networks of sampled architectures, on disk: what an agent learns from."""
