@@ -174,7 +174,8 @@ def main(settings: BenchSettings) -> None:
     notes = (
         "Medians (in the column of means) over rounds, with least and most; the ways take turns "
         f"in every round. {IMAGES} images of {SIZE} x {SIZE}, plans at {BUDGET}, in passes "
-        f"of {BATCH} in the default precision (16 bits if the processor has them); one worker is the process itself. Start-up of the workers is its own row."
+        f"of {BATCH} in the default precision (16 bits if the processor has them); one worker is "
+        "the process itself. Start-up of the workers is its own row."
     )
     publish("workers", settings, rows, notes)
 
