@@ -63,12 +63,11 @@ class Ranking:
         for g, group in enumerate(self._costs.graph.groups):
             if group.kind == "block":
                 continue
-            atoms = np.asarray(group.atoms or range(group.width))
-            totals = np.bincount(atoms, np.asarray(self._scores[group.name], np.float64))
+            units = np.sort(group.atom_scores(self._scores[group.name]))
             held = -(-self._costs.floors[g] // group.step)
-            free = np.sort(totals / group.step)[: len(totals) - held]
+            free = units[: len(units) - held]
             worth.append(free)
-            index.append(np.arange(len(free)) / len(totals))
+            index.append(np.arange(len(free)) / len(units))
             owner.append(np.full(len(free), g))
         if not owner:
             return np.zeros(0, dtype=np.int64)

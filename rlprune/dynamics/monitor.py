@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from rlprune.dynamics.activations import Hooks
 from rlprune.dynamics.checkpoints import Checkpoints
 from rlprune.dynamics.gradients import GradientSums
-from rlprune.dynamics.layers import watched, weights_of
+from rlprune.dynamics.layers import watched
 from rlprune.dynamics.loss_log import LossLog
-from rlprune.dynamics.probe import HeldOut, Measured, measure, only_finite
-from rlprune.dynamics.record import DataTraits, Dynamics, Layer, scalars
+from rlprune.dynamics.probe import HeldOut, Measured, layer_of, measure, only_finite
+from rlprune.dynamics.record import DataTraits, Dynamics, scalars
 from rlprune.dynamics.storage import write_dynamics
 from rlprune.errors import DynamicsError
 
@@ -154,14 +154,12 @@ class Monitor:
     def _record(self, measured: Measured | None) -> Dynamics:
         data: DataTraits | None = measured.data if measured else None
         layers = tuple(
-            Layer(
-                weight=layer.name,
-                shape=tuple(layer.weight.shape),
-                weights=weights_of(layer),
-                gradients=self._gradients.summary(layer.name),
-                activations=self._hooks.summary(layer.name),
-                curvature=measured.curvature[layer.name] if measured else None,
-                drift=self._checkpoints.summary(layer),
+            layer_of(
+                layer,
+                self._gradients,
+                self._hooks,
+                measured.curvature[layer.name] if measured else None,
+                self._checkpoints.summary(layer),
             )
             for layer in self._layers
         )

@@ -26,7 +26,7 @@ from rlprune.dynamics.curvature import Batch, hessian_traces, sharpness
 from rlprune.dynamics.dataset import traits_of
 from rlprune.dynamics.gradients import GradientSums
 from rlprune.dynamics.layers import Watched, watched, weights_of
-from rlprune.dynamics.record import Curvature, DataTraits, Dynamics, Layer
+from rlprune.dynamics.record import Curvature, DataTraits, Drift, Dynamics, Layer
 from rlprune.dynamics.storage import first_fault
 from rlprune.errors import DynamicsError
 from rlprune.evaluate.tasks import Task
@@ -96,19 +96,31 @@ def probe(held_out: HeldOut, weights: Sequence[str] | None = None) -> Dynamics:
             watched=False,
             steps=0,
             layers=tuple(
-                Layer(
-                    weight=layer.name,
-                    shape=tuple(layer.weight.shape),
-                    weights=weights_of(layer),
-                    gradients=found.gradients.summary(layer.name),
-                    activations=found.hooks.summary(layer.name),
-                    curvature=found.curvature[layer.name],
-                )
+                layer_of(layer, found.gradients, found.hooks, found.curvature[layer.name])
                 for layer in layers
             ),
             trajectory=None,
             data=found.data,
         )
+
+
+def layer_of(
+    layer: Watched,
+    sums: GradientSums,
+    hooks: Hooks,
+    curvature: Curvature | None,
+    drift: Drift | None = None,
+) -> Layer:
+    """Return what is known of one weight; see `Layer`."""
+    return Layer(
+        weight=layer.name,
+        shape=tuple(layer.weight.shape),
+        weights=weights_of(layer),
+        gradients=sums.summary(layer.name),
+        activations=hooks.summary(layer.name),
+        curvature=curvature,
+        drift=drift,
+    )
 
 
 def measure(held_out: HeldOut, layers: Sequence[Watched]) -> Measured:

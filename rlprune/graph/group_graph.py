@@ -188,6 +188,15 @@ class Group(Frozen):
         Raises:
             PlanError: if scores are not as many as channels, or one is not a number.
         """
+        best = np.argsort(-self.atom_scores(scores), kind="stable")[: width // self.step]
+        return tuple(int(c) for c in np.flatnonzero(np.isin(self._atom_of, best)))
+
+    def atom_scores(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the mean score of each atom's channels; shape `(atoms,)`.
+
+        Raises:
+            PlanError: if scores are not as many as channels, or one is not a number.
+        """
         values = np.asarray(scores, dtype=np.float64)
         if values.shape != (self.width,):
             raise PlanError(
@@ -195,10 +204,12 @@ class Group(Frozen):
             )
         if np.isnan(values).any():
             raise PlanError(f"group {self.name!r} has scores that are not numbers; rank it anew")
-        atoms = np.asarray(self.atoms or range(self.width))
-        totals = np.bincount(atoms, weights=values) / self.step
-        best = np.argsort(-totals, kind="stable")[: width // self.step]
-        return tuple(int(c) for c in np.flatnonzero(np.isin(atoms, best)))
+        return np.asarray(np.bincount(self._atom_of, weights=values) / self.step)
+
+    @property
+    def _atom_of(self) -> npt.NDArray[np.int64]:
+        """The atom of each root channel."""
+        return np.asarray(self.atoms or range(self.width))
 
 
 class LeftOut(Frozen):
