@@ -62,9 +62,9 @@ class Workbench:
         """
         problem = self._fresh(cell)
         method = BASELINE if cell.method == SCRATCH else cell.method
-        agent, allowance = agent_for(method, cell.seed), self._allowance(cell, method)
         started = time.perf_counter()
-        proposal = agent.propose(problem, allowance)
+        allowance = self._allowance(problem, method, cell.seed)
+        proposal = agent_for(method, cell.seed).propose(problem, allowance)
         if proposal.interrupted:
             raise KeyboardInterrupt  # half a search is no cell
         plan = proposal.plan
@@ -106,16 +106,16 @@ class Workbench:
     def _fresh(self, cell: Cell) -> Problem:
         return self._problem(cell.model, cell.seed).with_budget(Budget.parse(cell.budget)).fresh()
 
-    def _allowance(self, cell: Cell, method: str) -> int:
+    def _allowance(self, problem: Problem, method: str, seed: int) -> int:
         """Return the evaluations that a method has left after its profile.
 
-        What its profile takes is known from asking the method without any evaluations.
+        What its profile takes is known from asking the method without any evaluations; the problem
+        keeps it for the search.
         """
         if not is_search(method):
             return 0
-        rehearsal = self._fresh(cell)
-        agent_for(method, cell.seed).propose(rehearsal, 0)
-        return max(0, self._settings.evaluations - rehearsal.ledger.profile_evaluations)
+        agent_for(method, seed).propose(problem, 0)
+        return max(0, self._settings.evaluations - problem.ledger.profile_evaluations)
 
     def _remembering(self, model: str, seed: int) -> RememberingTeacher:
         return RememberingTeacher(self._problem(model, seed).evaluator.model)
