@@ -21,7 +21,7 @@ class Smallest:
     Attributes:
         problem: at the kept fraction that the plan was made for.
         proposal: the agent's, there.
-        outcomes: what its network reaches, recalibrated, on the validation split.
+        outcomes: what its network reaches, repaired, on the validation split.
     """
 
     problem: Problem
@@ -54,7 +54,7 @@ def smallest(
     Args:
         problem: its budget says what is made small and how much may be kept at most.
         agent: asked for a plan at every kept fraction that is tried.
-        requirements: checked on the recalibrated network, not fine-tuned.
+        requirements: checked on the repaired network, not fine-tuned.
         evaluations: of the agent at each kept fraction.
 
     Raises:
@@ -95,6 +95,6 @@ def _out_of_reach(tried: Smallest) -> ConstraintError:
         if not outcome.is_met
     )
     return ConstraintError(
-        f"the {method} network at {budget} does not meet {missed} (validation split, recalibrated, "
+        f"the {method} network at {budget} does not meet {missed} (validation split, repaired, "
         "not fine-tuned); allow a larger budget, or ask for less"
     )

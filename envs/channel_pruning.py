@@ -29,8 +29,8 @@ class ChannelPruningEnv(gym.Env[Features, Action]):
     One episode is one network and one budget. The environment shows the groups of channels (or of
     attention heads) in forward order, then the residual blocks that can be bypassed; the agent
     answers with one number per group. After the last one the resulting allocation is decoded to
-    widths that meet the budget by construction, channels and blocks are physically removed,
-    BatchNorm is recalibrated on search data, and the small network is measured and paid for.
+    widths that meet the budget by construction, channels and blocks are physically removed, what is
+    left is refitted by least squares, and the small network is measured and paid for.
     With several problems, every reset draws one, so that one policy sees many networks and budgets.
 
     ## Action Space
@@ -53,7 +53,7 @@ class ChannelPruningEnv(gym.Env[Features, Action]):
 
     ## Rewards
     0 until the last group, then, with `h` the heuristic's plan on the same network and budget and
-    `S` the search score (KL to the dense network after recalibration, a loss),
+    `S` the search score (KL to the dense network after the repair, a loss),
     `clip(w_q log(S_h / S) + w_m log(macs_h / macs) + w_l log(latency_h / latency), -2, 2)`
     with weights from `RewardSettings`; the latency is measured. `info["reward_terms"]` holds the
     terms. Returns are undiscounted (use gamma 1).

@@ -38,7 +38,7 @@ class Pruned:
     """A pruned network and what it cost.
 
     Attributes:
-        model: physically smaller, recalibrated, fine-tuned if that was asked for; eval mode.
+        model: physically smaller, refitted, fine-tuned if that was asked for; eval mode.
         plan: which channels and blocks were kept.
         measurements: `{"dense", "pruned"[, "finetuned"]}` on the test split.
         latency_self_ratio: `{batch: dense latency / dense latency}`, ideally 1.

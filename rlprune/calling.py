@@ -77,11 +77,6 @@ def take(inputs: Inputs, index: slice | Tensor) -> Inputs:
     return cast(Inputs, tree_map(lambda tensor: tensor[index], inputs))
 
 
-def split(inputs: Inputs, size: int) -> list[Inputs]:
-    """Cut a batch into batches of `size` samples; the last may be smaller."""
-    return [take(inputs, slice(i, i + size)) for i in range(0, batch_size(inputs), size)]
-
-
 def repeated(inputs: Inputs, size: int) -> Inputs:
     """Return a batch of exactly `size` samples, beginning again where they run out."""
     copies = -(-size // batch_size(inputs))

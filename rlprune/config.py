@@ -49,14 +49,14 @@ class LatencySettings(Settings):
 class EvaluationSettings(Settings):
     """How a plan is scored."""
 
-    score: str = "kl"
-    """Search score, a loss: raw, kl or accuracy, after recalibration but for raw; repaired (least
-    squares); distilled-10, -50 or -200 (steps); params, bottleneck, gradient-norm or synflow;
+    score: str = "repaired"
+    """Search score, a loss: raw; kl or accuracy, after recalibration; repaired, after least squares
+    too; distilled-10, -50 or -200 (steps after that); params, bottleneck, gradient-norm or synflow;
     learned, learned-repaired or learned-10 (kl, repaired or distilled-10, corrected)."""
     images: int = Field(default=512, ge=2)
     """Search samples that recalibrate and score every plan."""
     batch_size: int | None = Field(default=None, ge=2)
-    """Samples per forward pass; by default 512 of 32 x 32, or 32 of 224 x 224."""
+    """Samples per forward pass; by default 128 of 32 x 32, at least 32 and at most 512."""
     passes: Literal["shared", "separate"] = "shared"
     """Whether one pass over them both recalibrates BatchNorm and scores, or each has its own;
     both rank alike (benchmarks/passes.md)."""

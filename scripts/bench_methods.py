@@ -103,7 +103,7 @@ def main(settings: BenchSettings) -> None:
             rows.append(spread(case, "evaluations", counts, f"at most {allowance}", within))
         rows += _differences(budget, quality)
     notes = (
-        "Validation accuracy after recalibration, no fine-tuning; low and high are the extremes "
+        "Validation accuracy after the repair, no fine-tuning; low and high are the extremes "
         "over seeds. Differences are paired by seed; their low and high are a 95 % t interval."
     )
     publish("methods", settings, rows, notes)

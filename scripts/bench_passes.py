@@ -25,16 +25,22 @@ from rlprune.calling import Inputs, take
 from rlprune.config import EvaluationSettings
 from rlprune.data.registry import load_data
 from rlprune.data.splits import DataSplits
-from rlprune.evaluate.scoring import Scorer, forward
+from rlprune.evaluate.batches import forward
+from rlprune.evaluate.recalibrate import recalibrate
+from rlprune.evaluate.scoring import Scorer
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
 
 WAYS = {
-    "separate passes": EvaluationSettings(passes="separate", precision="float32"),
-    "shared pass": EvaluationSettings(passes="shared", precision="float32"),
-    "shared pass, batches of 32": EvaluationSettings(precision="float32", batch_size=32),
-    "shared pass, half the samples": EvaluationSettings(images=256, precision="float32"),
-    "shared pass, bfloat16": EvaluationSettings(precision="bfloat16"),
+    "separate passes": EvaluationSettings(score="kl", passes="separate", precision="float32"),
+    "shared pass": EvaluationSettings(score="kl", passes="shared", precision="float32"),
+    "shared pass, batches of 32": EvaluationSettings(
+        score="kl", precision="float32", batch_size=32
+    ),
+    "shared pass, half the samples": EvaluationSettings(
+        score="kl", images=256, precision="float32"
+    ),
+    "shared pass, bfloat16": EvaluationSettings(score="kl", precision="bfloat16"),
 }
 CASES = (
     ("resnet20", "fashion-mnist", 14),
@@ -67,8 +73,10 @@ def reference_scores(problem: Problem, plans: list[Plan], data: DataSplits) -> l
 
 
 def _reference(problem: Problem, plan: Plan, inputs: Inputs, dense: torch.Tensor) -> float:
-    outputs = forward(problem.evaluator.repaired(plan), inputs)
-    return float(problem.evaluator.task.divergence(outputs, dense))
+    evaluator = problem.evaluator
+    small = plan.apply(evaluator.model)
+    recalibrate(small, evaluator.inputs)
+    return float(evaluator.task.divergence(forward(small, inputs), dense))
 
 
 def scored(
@@ -93,7 +101,7 @@ def scored(
 
 def measure(spec: str, data: DataSplits, budget: str, count: int) -> dict[str, dict[str, float]]:
     """Return Spearman, regret and relative time of every way on one network and budget."""
-    every = EvaluationSettings(images=100_000)
+    every = EvaluationSettings(score="kl", images=100_000)
     whole = Problem.build(spec, data, budget, evaluation=every, measure_latency=False)
     few = Problem.build(spec, data, budget, measure_latency=False)
     plans = plans_of(few, count)

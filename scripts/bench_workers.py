@@ -49,7 +49,7 @@ def build(name: str) -> Problem:
     """Build a network with random weights."""
     torch.manual_seed(0)
     model = build_model(name, in_channels=3, num_classes=CLASSES, image_size=SIZE)
-    evaluation = EvaluationSettings(images=IMAGES, batch_size=BATCH)
+    evaluation = EvaluationSettings(score="kl", images=IMAGES, batch_size=BATCH)
     return Problem.build(
         model, noise(IMAGES, SIZE, CLASSES), BUDGET, evaluation=evaluation, measure_latency=False
     )

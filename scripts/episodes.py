@@ -59,7 +59,7 @@ def prepare(name: str, model: nn.Module, size: int, batch: int) -> Bench:
         latency=None,
         seed=0,
         device=torch.device("cpu"),
-        settings=EvaluationSettings(images=batch, precision="float32"),
+        settings=EvaluationSettings(score="kl", images=batch, precision="float32"),
     )
     rng = np.random.default_rng(0)
     scores = Sensitivity(np.exp(rng.normal(0, 1, len(graph.groups))), graph.is_block)

@@ -15,7 +15,8 @@ from rlprune.compare.training import QUICK_BATCH, QUICK_STEPS
 from rlprune.config import EvaluationSettings, RecipeSettings
 from rlprune.cost.budget import Budget
 from rlprune.data import DataSplits, load_data
-from rlprune.evaluate.scoring import Scorer, forward
+from rlprune.evaluate.batches import forward
+from rlprune.evaluate.scoring import Scorer
 from rlprune.evaluate.search_score.learned import BASES
 from rlprune.evaluate.search_score.registry import SEARCH_SCORES
 from rlprune.models import load_model

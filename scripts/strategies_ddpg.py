@@ -71,7 +71,7 @@ def rows(settings: BenchSettings) -> list[Row]:
 def _summary(case: str, found: Sequence[Found]) -> list[Row]:
     return [
         spread(case, "test accuracy, fine-tuned", [one.finetuned for one in found]),
-        spread(case, "test accuracy, recalibrated only", [one.repaired for one in found]),
+        spread(case, "test accuracy, repaired only", [one.repaired for one in found]),
         spread(case, "evaluations", [float(one.evaluations) for one in found]),
         spread(case, "search, s", [one.seconds for one in found]),
     ]

@@ -32,7 +32,7 @@ from rlprune.dynamics.probe import HeldOut
 from rlprune.dynamics.record import Dynamics
 from rlprune.dynamics.storage import beside, write_dynamics
 from rlprune.errors import RLPruneError
-from rlprune.evaluate.scoring import forward
+from rlprune.evaluate.batches import forward
 from rlprune.evaluate.tasks import Task, infer_task
 from rlprune.models import BUILTIN_NAMES, build_model
 from rlprune.progress import progress_bar

@@ -166,7 +166,7 @@ def test_apply_prunes_reports_and_saves_whatever_the_model_takes(
 
 def test_an_autoencoder_is_measured_in_decibels(agent: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    document = applied(agent, out, "--model", "autoencoder", "--finetune-epochs", "2")
+    document = applied(agent, out, "--model", "autoencoder", "--finetune-epochs", "10")
     quality = {}
     for stage in ("dense", "pruned", "finetuned"):
         assert document[stage]["accuracy"] is None

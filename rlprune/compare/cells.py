@@ -53,7 +53,7 @@ class Accuracies(BaseModel):
     """The task's metric of one network on one split; in dB for reconstructions.
 
     Attributes:
-        repaired: with recalibrated BatchNorm, not trained.
+        repaired: refitted by least squares, not trained.
         after_50_steps: of the recipe with batches of 64.
         finetuned: by the standard recipe.
     """

@@ -12,8 +12,8 @@ from torch import nn
 from rlprune.calling import to_device
 from rlprune.data.splits import Split
 from rlprune.errors import ConstraintError, SplitError
+from rlprune.evaluate.batches import forward
 from rlprune.evaluate.metrics import METRICS, Metric, metric_named
-from rlprune.evaluate.scoring import forward
 from rlprune.evaluate.tasks import Task
 
 _DROP = "_drop"

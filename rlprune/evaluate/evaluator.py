@@ -17,9 +17,11 @@ from rlprune.calling import take, to_device
 from rlprune.config import EvaluationSettings
 from rlprune.data.splits import DataSplits, Split
 from rlprune.errors import SplitError
+from rlprune.evaluate.batches import forward
+from rlprune.evaluate.least_squares import SAMPLES, LeastSquares
 from rlprune.evaluate.ledger import Ledger
 from rlprune.evaluate.recalibrate import recalibrate
-from rlprune.evaluate.scoring import PlanScorer, Score, Scorer, forward
+from rlprune.evaluate.scoring import PlanScorer, Score, Scorer
 from rlprune.evaluate.search_score.registry import search_score_named
 from rlprune.evaluate.tasks import Task, infer_task
 from rlprune.graph.group_graph import GroupGraph
@@ -32,8 +34,8 @@ class Measurement:
     """What one plan is worth.
 
     Attributes:
-        score: search score, a loss; by default the divergence to the dense network after
-            recalibration (KL in nats, or MSE).
+        score: search score, a loss; by default the divergence to the dense network after the
+            repair by least squares (KL in nats, or MSE).
         quality: accuracy in [0, 1] or PSNR in dB on the same samples, higher is better.
         macs: multiply-accumulates per sample.
         params: number of parameters.
@@ -55,8 +57,8 @@ class Evaluator:
     Args:
         model: the dense model, in eval mode on `device`.
         graph: its dependency groups.
-        data: the four splits; only search and validation are ever used here, and train by search
-            scores that learn.
+        data: the four splits; search scores plans, train is what networks are repaired with, and
+            validation is for whoever asks; test is never used here.
         latency: what candidates are charged for their latency; None leaves `latency_kept` empty.
         seed: chooses the samples among the search split; they are the same for every plan (common
             random numbers).
@@ -90,6 +92,7 @@ class Evaluator:
         self.ledger = Ledger()
         self.latency = latency
         self._cache: dict[bytes, Measurement] = {}
+        self._train = _require(data.train, "train")
         inputs, targets = _require(data.search, "search").tensors()
         chosen = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
         chosen = chosen[: settings.images]
@@ -98,7 +101,7 @@ class Evaluator:
         self.dense_outputs = forward(model, self.inputs)
         self.task = infer_task(self.dense_outputs, self.inputs, self.targets, data.num_classes)
         count = search_score_named(settings.score).training_samples
-        training = to_device(data.train.tensors(count), device) if count else None
+        training = to_device(self._train.tensors(count), device) if count else None
         self.scorer: PlanScorer = Scorer(
             model, graph, self.inputs, self.targets, self.task, settings, training
         )
@@ -173,10 +176,16 @@ class Evaluator:
         return combined(problem, self.task.name, self.settings.model_dump_json())
 
     def repaired(self, plan: Plan) -> nn.Module:
-        """Return the pruned model with recalibrated BatchNorm statistics."""
+        """Return the pruned model with refitted weights and recalibrated BatchNorm statistics."""
         small = plan.apply(self.model)
+        self._refit(small, plan)
         recalibrate(small, self.inputs)
         return small
+
+    @cached_property
+    def _refit(self) -> LeastSquares:
+        inputs, _ = self._train.tensors(SAMPLES)
+        return LeastSquares(self.model, to_device(inputs, self.device))
 
     def validate(self, model: nn.Module, split: Split) -> float:
         """Return the task's metric of any model on the validation split.

@@ -13,21 +13,21 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rlprune import calling
+from rlprune.calling import Inputs, call
+from rlprune.evaluate.batches import batches_of
 
 
-def recalibrate(model: nn.Module, inputs: calling.Inputs, batch_size: int = 256) -> None:
+def recalibrate(model: nn.Module, inputs: Inputs, batch_size: int | None = None) -> None:
     """Replace the running statistics of every BatchNorm layer by averages over `inputs`.
 
     Args:
         model: any module; one without BatchNorm is left as it is. Ends in eval mode.
         inputs: those of the search split; targets are not needed.
-        batch_size: samples per forward pass.
+        batch_size: samples per forward pass, at most; by default what suits one.
     """
     with collecting_statistics(model) as has_statistics, torch.no_grad():
-        for batch in calling.split(inputs, batch_size) if has_statistics else ():
-            if calling.batch_size(batch) > 1:
-                calling.call(model, batch)
+        for batch in batches_of(inputs, batch_size) if has_statistics else ():
+            call(model, batch)
 
 
 @contextmanager

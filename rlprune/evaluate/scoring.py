@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -20,10 +19,9 @@ from rlprune.calling import (
     call,
     concatenate,
     main_output,
-    take,
-    tensors_in,
 )
 from rlprune.config import EvaluationSettings, Precision
+from rlprune.evaluate.batches import batches_of
 from rlprune.evaluate.recalibrate import collecting_statistics, recalibrate
 from rlprune.evaluate.search_score.base import Candidate, Scene
 from rlprune.evaluate.search_score.registry import search_score_named
@@ -32,9 +30,6 @@ from rlprune.graph.group_graph import GroupGraph
 from rlprune.machine import keep_freed_memory
 from rlprune.surgery.plan import Plan
 from rlprune.surgery.pool import Pool
-
-MOST_SAMPLES, MOST_ELEMENTS = 512, 32 * 3 * 224 * 224
-"""Of one forward pass: 512 images of 32 x 32, or 32 of 224 x 224."""
 
 _SAME_OUTPUTS = 1e-3
 
@@ -182,25 +177,6 @@ class Scorer:
         lower = nullcontext() if self._dtype is None else torch.autocast(device, self._dtype)
         with lower:
             return main_output(call(model, batch)).float()
-
-
-def batches_of(inputs: Inputs, most: int | None = None) -> list[Inputs]:
-    """Cut samples into batches of almost equal size, of what fits one forward pass or `most`.
-
-    None has a single sample, unless there is no other: BatchNorm could not normalise it.
-    """
-    count = batch_size(inputs)
-    elements = sum(tensor[:1].numel() for tensor in tensors_in(inputs))
-    fitting = min(MOST_SAMPLES, max(4, MOST_ELEMENTS // max(1, elements)))
-    number = min(-(-count // (most or fitting)), max(1, count // 2))
-    bounds = [count * i // number for i in range(number + 1)]
-    return [take(inputs, slice(*pair)) for pair in itertools.pairwise(bounds)]
-
-
-def forward(model: nn.Module, inputs: Inputs) -> Tensor:
-    """Run in batches without gradients; return the main output."""
-    with torch.inference_mode():
-        return concatenate([main_output(call(model, batch)) for batch in batches_of(inputs)])
 
 
 def _in_fastest_layout(model: nn.Module, inputs: Inputs) -> Inputs:

@@ -9,7 +9,7 @@ import pytest
 
 from rlprune.agents.base import best_of
 from rlprune.data.splits import DataSplits
-from rlprune.evaluate import scoring
+from rlprune.evaluate import batches
 from rlprune.evaluate.evaluator import Evaluator
 from rlprune.evaluate.scoring import PlanScorer, Score
 from rlprune.models.registry import LoadedModel
@@ -41,7 +41,7 @@ def in_batches(
     loaded: Callable[[str], LoadedModel],
 ) -> Problem:
     """A problem whose 215 search images take seven forward passes."""
-    monkeypatch.setattr(scoring, "MOST_SAMPLES", 32)
+    monkeypatch.setattr(batches, "MOST_SAMPLES", 32)
     return exact_problem(loaded("plain_cnn"), digits)
 
 

@@ -25,11 +25,13 @@ import json, sys
 import torch
 torch.set_num_threads(1)
 from rlprune.agents import load_agent
+from rlprune.config import EvaluationSettings
 from rlprune.problem import Problem
 agent = load_agent(sys.argv[1])
 found = {}
 for name in ("plain_cnn", "autoencoder"):
-    problem = Problem.build(name, "digits", "macs=0.4", measure_latency=False)
+    exact = EvaluationSettings(score="kl", precision="float32")
+    problem = Problem.build(name, "digits", "macs=0.4", evaluation=exact, measure_latency=False)
     for evaluations in (0, 4):
         found[f"{name}-{evaluations}"] = agent.propose(problem, evaluations).plan.kept
 print(json.dumps(found))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NoReturn
 
 import pytest
+from torch import nn
 
 from rlprune.agents.registry import STRATEGIES, agent_named
 from rlprune.evaluate.evaluator import Evaluator
@@ -23,10 +25,14 @@ class Counting:
         self.scorer = scorer
         self.lanes = scorer.lanes
         self.count = 0
+        self.is_scoring = False
 
     def score(self, plans: Sequence[Plan], at_most: float = math.inf) -> list[Score]:
         self.count += len(plans)
-        return self.scorer.score(plans, at_most)
+        self.is_scoring = True
+        found = self.scorer.score(plans, at_most)
+        self.is_scoring = False
+        return found
 
 
 def test_the_best_score_so_far_follows_each_evaluation(fresh_plain: Problem) -> None:
@@ -78,10 +84,14 @@ def test_no_strategy_evaluates_outside_the_ledger(
     counting = Counting(evaluator.scorer)
     evaluator.scorer = counting
 
-    def refused(*_: object) -> None:
+    def refused(*_: object) -> NoReturn:
         raise AssertionError("a network was made and not counted")
 
-    monkeypatch.setattr(Plan, "apply", refused)
+    def counted(plan: Plan, model: nn.Module) -> nn.Module:
+        return apply(plan, model) if counting.is_scoring else refused()
+
+    apply = Plan.apply
+    monkeypatch.setattr(Plan, "apply", counted)
     monkeypatch.setattr(Evaluator, "validate", refused)
     agent_named(name, seed=0).propose(fresh_plain, allowed)
     ledger = fresh_plain.ledger

@@ -8,19 +8,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rlprune.agents.base import best_of
 from rlprune.config import EvaluationSettings
-from rlprune.evaluate.scoring import (
-    INFEASIBLE,
-    MOST_ELEMENTS,
-    MOST_SAMPLES,
-    Scorer,
-    batches_of,
-)
+from rlprune.evaluate.scoring import INFEASIBLE, Scorer
 from rlprune.evaluate.tasks import Classification
 from rlprune.graph.trace import trace
 from rlprune.models.registry import BUILTIN_NAMES
@@ -38,7 +30,7 @@ def scorer_of(problem: Problem, model: nn.Module | None = None, **changed: objec
         evaluator.inputs,
         evaluator.targets,
         evaluator.task,
-        EvaluationSettings(**{"precision": "float32", **changed}),  # type: ignore[arg-type]
+        EvaluationSettings(**{"score": "kl", "precision": "float32", **changed}),  # type: ignore[arg-type]
     )
 
 
@@ -90,21 +82,6 @@ def test_lower_precision_ranks_almost_the_same(plain: Problem) -> None:
     rough = [s.score for s in scorer_of(plain, precision="bfloat16").score(plans)]
     assert rough != exact
     assert rough == pytest.approx(exact, rel=0.1, abs=0.02)
-
-
-@given(count=st.integers(1, 3000), most=st.none() | st.integers(2, 600), side=st.integers(1, 300))
-@settings(deadline=None)
-def test_batches_hold_every_sample_once_fit_and_are_never_of_one_unless_there_is_no_other(
-    count: int, most: int | None, side: int
-) -> None:
-    samples = torch.arange(count).reshape(count, 1, 1).expand(count, side, side)
-    batches = batches_of(samples, most)
-    assert torch.equal(torch.cat([b[:, 0, 0] for b in batches]), samples[:, 0, 0])  # type: ignore[call-overload,index]
-    sizes = [len(b) for b in batches]
-    assert max(sizes) <= max(3, most or MOST_SAMPLES)
-    assert most or max(sizes) <= max(4, MOST_ELEMENTS / side**2)
-    assert min(sizes) > 1 or count == 1
-    assert max(sizes) - min(sizes) <= 1
 
 
 # Early stopping
@@ -167,9 +144,8 @@ def test_a_network_that_needs_its_channels_first_is_scored_that_way() -> None:
     model, images = Flat().eval(), torch.randn(12, 3, 8, 8)
     graph = trace(model, images[:2])
     targets = torch.zeros(12, dtype=torch.int64)
-    scorer = Scorer(
-        model, graph, images, targets, Classification(), EvaluationSettings(precision="float32")
-    )
+    settings = EvaluationSettings(score="kl", precision="float32")
+    scorer = Scorer(model, graph, images, targets, Classification(), settings)
     (score,) = scorer.score([Plan.uniform(graph, 0.5)])
     assert 0 < score.score < math.inf
 

@@ -23,7 +23,7 @@ from rlprune.config import EvaluationSettings, RewardSettings
 from rlprune.cost.budget import Budget
 from rlprune.data.splits import DataSplits
 from rlprune.errors import RLPruneError
-from rlprune.evaluate import scoring
+from rlprune.evaluate.batches import MOST_SAMPLES
 from rlprune.evaluate.scoring import PlanScorer, Scorer
 from rlprune.evaluate.tasks import Classification
 from rlprune.evaluate.workers import workers_for
@@ -142,9 +142,9 @@ def attention() -> SimpleNamespace:
     model, x = Encoder(FoldedByConstants()).eval(), torch.randn(4, TOKENS, FEATURES)
     graph = trace(model, x)
     assert graph.resizes
-    x = torch.randn(2 * scoring.MOST_SAMPLES + 1, TOKENS, FEATURES)
+    x = torch.randn(2 * MOST_SAMPLES + 1, TOKENS, FEATURES)
     targets = torch.zeros(len(x), dtype=torch.int64)
-    scorer = Scorer(model, graph, x, targets, Classification(), EvaluationSettings())
+    scorer = Scorer(model, graph, x, targets, Classification(), EvaluationSettings(score="kl"))
     return SimpleNamespace(scorer=scorer, graph=graph)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rlprune.calling import Inputs, call, main_output, take
 from rlprune.config import RecipeSettings
 from rlprune.evaluate.search_score.base import Scene
+from rlprune.evaluate.search_score.repaired import SAMPLES, repair
 from rlprune.recipes.finetune import optimizer_for
 from rlprune.surgery.plan import Plan
 
@@ -21,15 +22,16 @@ _Lesson = tuple[Inputs, Tensor, Tensor]
 
 
 def training_samples(steps: int) -> int:
-    """Return how many samples of the train split so many steps learn from."""
-    return min(steps * BATCH, _MOST_SAMPLES)
+    """Return how many samples of the train split so many steps, and least squares, learn from."""
+    return max(SAMPLES, min(steps * BATCH, _MOST_SAMPLES))
 
 
 class Distilled:
     """The first steps of a short run of the standard recipe, the same batches for every plan.
 
-    SGD with Nesterov momentum, one cycle of the learning rate, half the task's loss and half
-    distillation from the dense network (Hinton et al., 2015).
+    Least squares come first, as they do in the recipe. SGD with Nesterov momentum, one cycle of the
+    learning rate, half the task's loss and half distillation from the dense network (Hinton et al.,
+    2015).
 
     Args:
         scene: with training samples.
@@ -38,10 +40,12 @@ class Distilled:
 
     def __init__(self, scene: Scene, steps: int) -> None:
         self._scene, self._steps = scene, steps
+        self._refit = repair(scene)
         self._recipe = RecipeSettings(batch_size=BATCH)
 
     def __call__(self, model: nn.Module, plan: Plan) -> None:
-        """Train the network that a plan left; same weights, same result."""
+        """Refit and train the network that a plan left; same weights, same result."""
+        self._refit(model, plan)
         recipe = self._recipe
         optimizer = optimizer_for(
             model.requires_grad_(True).train(),

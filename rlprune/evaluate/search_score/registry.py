@@ -11,7 +11,7 @@ from rlprune.evaluate.search_score.capacity import Bottleneck, GradientNorm, Par
 from rlprune.evaluate.search_score.distilled import Distilled, training_samples
 from rlprune.evaluate.search_score.learned import BASES, POWERS, Learned
 from rlprune.evaluate.search_score.outputs import divergence, error
-from rlprune.evaluate.search_score.repaired import SAMPLES, LeastSquares
+from rlprune.evaluate.search_score.repaired import SAMPLES, repair
 
 
 def _learned(name: str) -> SearchScore:
@@ -40,7 +40,12 @@ _MEASURED: dict[str, SearchScore] = {
         SearchScore("gradient-norm", "capacity", GradientNorm),
         SearchScore("synflow", "capacity", Synflow),
         SearchScore(
-            "repaired", "repair", divergence, repair=LeastSquares, training_samples=SAMPLES
+            "repaired",
+            "repair",
+            divergence,
+            repair=repair,
+            adds_up=True,
+            training_samples=SAMPLES,
         ),
         *map(_distilled, (10, 50, 200)),
     )

@@ -1,0 +1,58 @@
+"""How many samples go through a network at once."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+
+from rlprune.calling import (
+    Inputs,
+    batch_size,
+    call,
+    concatenate,
+    main_output,
+    take,
+    tensors_in,
+)
+
+MOST_SAMPLES = 512
+
+MOST_POSITIONS = 128 * 32 * 32
+"""Of all images of a batch: more activations than these leave the processor's cache."""
+
+MOST_ELEMENTS = 32 * 3 * 224 * 224
+"""Of all inputs of a batch: more may not fit into memory."""
+
+_WORTHWHILE = 32  # fewer images at once are slow, however large they are
+
+
+def batches_of(inputs: Inputs, most: int | None = None) -> list[Inputs]:
+    """Cut samples into batches of almost equal size, of what suits one forward pass or `most`.
+
+    None has a single sample, unless there is no other: BatchNorm could not normalise it.
+    """
+    count = batch_size(inputs)
+    number = min(-(-count // (most or _fast(inputs))), max(1, count // 2))
+    bounds = [count * i // number for i in range(number + 1)]
+    return [take(inputs, slice(*pair)) for pair in itertools.pairwise(bounds)]
+
+
+def most_at_once(inputs: Inputs) -> int:
+    """Return how many samples fit one forward pass, >= 4."""
+    elements = sum(tensor[:1].numel() for tensor in tensors_in(inputs))
+    return max(4, MOST_ELEMENTS // max(1, elements))
+
+
+def _fast(inputs: Inputs) -> int:
+    positions = max(math.prod(tensor.shape[2:]) for tensor in tensors_in(inputs))
+    fitting = most_at_once(inputs)
+    return min(MOST_SAMPLES, fitting, max(_WORTHWHILE, MOST_POSITIONS // max(1, positions)))
+
+
+def forward(model: nn.Module, inputs: Inputs) -> Tensor:
+    """Run in batches without gradients; return the main output."""
+    with torch.inference_mode():
+        return concatenate([main_output(call(model, batch)) for batch in batches_of(inputs)])
