@@ -103,7 +103,7 @@ class RecipeSettings(Settings):
     batch_size: int = Field(default=128, ge=2)
     """Images per step."""
     learning_rate: float = Field(default=0.05, gt=0)
-    """Peak of the one-cycle schedule."""
+    """Peak of the one-cycle schedule; runs of fewer than 240 steps have a lower one."""
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty."""
     distillation: float = Field(default=0.5, ge=0, le=1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 
 from rlprune.calling import Inputs, call, main_output, to_device
 from rlprune.config import RecipeSettings
@@ -14,6 +16,9 @@ from rlprune.data.splits import DataSplits, Split
 from rlprune.evaluate.recalibrate import recalibrate
 from rlprune.evaluate.tasks import Reconstruction, Task
 from rlprune.progress import track
+
+LONG = 240
+"""Steps from which on the learning rate has its full peak; see `schedule_for`."""
 
 _ADAM_SHARE = 0.05
 
@@ -30,9 +35,9 @@ def finetune(
 ) -> None:
     """Train a model in place on the train split, then recalibrate; ends in eval mode.
 
-    SGD with Nesterov momentum 0.9, one-cycle learning rate, half task loss and half distillation
-    at temperature 2 (Hinton et al., 2015). The same recipe serves every method that is compared.
-    Reconstructions are trained with Adam, see `optimizer_for`.
+    SGD with Nesterov momentum 0.9, one cycle of the learning rate, half task loss and half
+    distillation at temperature 2 (Hinton et al., 2015). The same recipe serves every method that is
+    compared. Reconstructions are trained with Adam, see `optimizer_for`.
 
     Args:
         model: the pruned network; all its parameters are trained, frozen ones too.
@@ -51,9 +56,7 @@ def finetune(
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=optimizer.defaults["lr"], total_steps=max(2, steps)
-    )
+    schedule = schedule_for(optimizer, steps)
     model.train()
     batches = _batches(data.train, settings.batch_size, seed)
     for _ in track(range(steps), "fine-tuning"):
@@ -89,6 +92,17 @@ def optimizer_for(
     return torch.optim.SGD(
         model.parameters(), learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay
     )
+
+
+def schedule_for(optimizer: torch.optim.Optimizer, steps: int) -> OneCycleLR:
+    """Return one cycle of the learning rate, whose peak is lower in short runs.
+
+    A network that least squares have repaired starts near the dense one. Few steps of the full rate
+    lead away from there and do not come back, so below `LONG` the peak falls with the root of the
+    number of steps.
+    """
+    peak = optimizer.defaults["lr"] * min(1.0, math.sqrt(steps / LONG))
+    return OneCycleLR(optimizer, max_lr=peak, total_steps=max(2, steps))
 
 
 def _batches(split: Split, batch_size: int, seed: int) -> Iterator[tuple[Inputs, Tensor]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
+from torch import nn
 
 from rlprune.config import RecipeSettings
 from rlprune.data.registry import load_data
@@ -12,8 +14,9 @@ from rlprune.evaluate.evaluator import measure_quality
 from rlprune.evaluate.tasks import Classification, Reconstruction
 from rlprune.graph.trace import trace
 from rlprune.models.registry import load_model
-from rlprune.recipes.finetune import finetune, steps_of
+from rlprune.recipes.finetune import LONG, finetune, schedule_for, steps_of
 from rlprune.surgery.plan import Plan
+from tests.conftest import GetProblem
 
 DATA = load_data("digits")
 DENSE = load_model("plain_cnn", DATA).module
@@ -58,3 +61,30 @@ def test_a_reconstruction_is_recovered_too() -> None:
     damaged = measure_quality(small, DATA.validation, Reconstruction())
     finetune(small, dense, DATA, Reconstruction(), RecipeSettings(), steps=40)
     assert measure_quality(small, DATA.validation, Reconstruction()) > damaged + 3.0
+
+
+@pytest.mark.parametrize("steps", [10, 20])
+def test_a_few_steps_add_to_what_least_squares_have_repaired(
+    steps: int, problem_of: GetProblem
+) -> None:
+    problem = problem_of("mobilenetv2")
+    evaluator, validation = problem.evaluator, problem.data.validation
+    small = evaluator.repaired(Plan.uniform(problem.graph, 0.35))
+    repaired = evaluator.validate(small, validation)
+    finetune(small, evaluator.model, DATA, evaluator.task, RecipeSettings(), steps=steps)
+    assert evaluator.validate(small, validation) > repaired + 0.03
+
+
+@pytest.mark.parametrize(("steps", "share"), [(15, 0.25), (60, 0.5), (LONG, 1.0), (4 * LONG, 1.0)])
+def test_the_peak_of_the_learning_rate_falls_with_the_root_of_the_steps(
+    steps: int, share: float
+) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4)
+    schedule = schedule_for(optimizer, steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert max(rates) == pytest.approx(share * 0.4, rel=0.02)
+    assert rates[-1] < 0.01 * rates[0] < rates[0] < max(rates)

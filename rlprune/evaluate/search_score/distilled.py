@@ -11,7 +11,7 @@ from rlprune.calling import Inputs, call, main_output, take
 from rlprune.config import RecipeSettings
 from rlprune.evaluate.search_score.base import Scene
 from rlprune.evaluate.search_score.repaired import SAMPLES, repair
-from rlprune.recipes.finetune import optimizer_for
+from rlprune.recipes.finetune import optimizer_for, schedule_for
 from rlprune.surgery.plan import Plan
 
 BATCH = 64
@@ -53,9 +53,7 @@ class Distilled:
             learning_rate=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, optimizer.defaults["lr"], total_steps=self._steps
-        )
+        schedule = schedule_for(optimizer, self._steps)
         device = self._scene.targets.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(0)  # of dropout
