@@ -26,7 +26,7 @@ RIDGE = 0.01
 """Pull towards the weights as they were, in units of the mean square of an input."""
 
 SAMPLES = 1024
-"""Of the train split; more change nothing (benchmarks/search_score.md)."""
+"""Of the train split."""
 
 ROWS = 8192
 """Most positions, of all samples, that one layer is fitted to."""
