@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -166,7 +167,7 @@ def prune_problem(
     if finetune_epochs and not interrupted:
         try:
             models["finetuned"] = _finetuned(
-                problem, plan, finetune_epochs, recipe or RecipeSettings(), seed
+                problem, pruned, finetune_epochs, recipe or RecipeSettings(), seed
             )
         except KeyboardInterrupt:
             interrupted = True
@@ -204,10 +205,10 @@ def _confirmed(problem: Problem, plan: Plan, timing: LatencySettings) -> Confirm
 
 
 def _finetuned(
-    problem: Problem, plan: Plan, epochs: int, settings: RecipeSettings, seed: int
+    problem: Problem, pruned: nn.Module, epochs: int, settings: RecipeSettings, seed: int
 ) -> nn.Module:
     evaluator = problem.evaluator
-    model = evaluator.repaired(plan)
+    model = copy.deepcopy(pruned)
     finetune(
         model,
         evaluator.model,

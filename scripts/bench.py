@@ -17,6 +17,7 @@ import tyro
 from pydantic import Field
 from torch.utils.data import TensorDataset
 
+from rlprune.compare.statistics import Estimate
 from rlprune.config import Settings
 from rlprune.data.splits import DataSplits, Role, Split
 from rlprune.report.measure import describe_device
@@ -77,6 +78,13 @@ def spread(
     """Summarise repeated measurements by their mean or another `centre`, least and largest."""
     value, low, high = float(centre(values)), float(min(values)), float(max(values))
     return Row(case, metric, value, low, high, len(values), target, ok)
+
+
+def interval(case: str, metric: str, value: Estimate) -> Row:
+    """Return a mean with its 95 % interval; of a single value, that value alone."""
+    low = value.mean if value.low is None else value.low
+    high = value.mean if value.high is None else value.high
+    return Row(case, metric, value.mean, low, high, value.n, "", None)
 
 
 def noise(count: int, size: int, classes: int) -> DataSplits:

@@ -21,10 +21,9 @@ from pathlib import Path
 
 import torch
 import tyro
-from bench import BENCHMARKS, BenchSettings, Row, heading, result
+from bench import BENCHMARKS, BenchSettings, Row, heading, interval, result
 
 from rlprune.compare.result import Comparison, read_comparison
-from rlprune.compare.statistics import Estimate
 from rlprune.report.comparison_tables import Sheet, sheets
 
 MOST_MINUTES = 10.0
@@ -66,18 +65,12 @@ def rows_of(found: Comparison) -> list[Row]:
         case = f"{one.model}, {one.budget}, {one.method}"
         for stage, value in one.accuracy.items():
             if value is not None:
-                rows.append(_row(case, f"test accuracy, {stage}", value))
+                rows.append(interval(case, f"test accuracy, {stage}", value))
     for difference in found.differences:
         case = f"{difference.model}, {difference.budget}, {difference.method}"
         metric = f"accuracy - {difference.baseline}'s, {difference.stage}"
-        rows.append(_row(case, metric, difference.difference))
+        rows.append(interval(case, metric, difference.difference))
     return rows
-
-
-def _row(case: str, metric: str, value: Estimate) -> Row:
-    low = value.mean if value.low is None else value.low
-    high = value.mean if value.high is None else value.high
-    return Row(case, metric, value.mean, low, high, value.n, "", None)
 
 
 def markdown(sheet: Sheet) -> list[str]:

@@ -15,7 +15,7 @@ from statistics import fmean
 
 import torch
 import tyro
-from bench import BenchSettings, Row, publish
+from bench import BenchSettings, Row, interval, publish
 from torch import nn
 
 from rlprune.compare.statistics import estimate
@@ -57,19 +57,30 @@ def main(settings: BenchSettings) -> None:
             train = partial(accuracies, problem, teacher, quick=settings.quick)
             plan = problem.reference.plan
             before, after = (
-                train(one) for one in (recalibrated(problem, plan), refitted(problem, plan))
+                train(one)
+                for one in (recalibrated(problem, plan), problem.evaluator.repaired(plan))
             )
             for training, values in before.items():
                 better = [b - a for a, b in zip(values, after[training], strict=True)]
                 gains.setdefault(training, []).append(fmean(better))
                 for repair, found in zip(REPAIRS, (values, after[training]), strict=True):
                     rows.append(
-                        _row(f"{network}, {budget}, {repair}", f"accuracy, {training}", found)
+                        interval(
+                            f"{network}, {budget}, {repair}",
+                            f"accuracy, {training}",
+                            estimate(found),
+                        )
                     )
                 rows.append(
-                    _row(f"{network}, {budget}, difference", f"accuracy, {training}", better)
+                    interval(
+                        f"{network}, {budget}, difference",
+                        f"accuracy, {training}",
+                        estimate(better),
+                    )
                 )
-    rows += [_row("all cases, difference", f"accuracy, {name}", v) for name, v in gains.items()]
+    rows += [
+        interval("all cases, difference", f"accuracy, {n}", estimate(v)) for n, v in gains.items()
+    ]
     publish("repair", settings, rows, NOTES)
 
 
@@ -78,11 +89,6 @@ def recalibrated(problem: Problem, plan: Plan) -> nn.Module:
     small = plan.apply(problem.evaluator.model)
     recalibrate(small, problem.evaluator.inputs)
     return small
-
-
-def refitted(problem: Problem, plan: Plan) -> nn.Module:
-    """Return the pruned network as everything in this package leaves it."""
-    return problem.evaluator.repaired(plan)
 
 
 def accuracies(
@@ -100,13 +106,6 @@ def accuracies(
             finetune(model, teacher, data, evaluator.task, how, steps=steps, seed=seed)
             found.setdefault(name, []).append(evaluator.validate(model, data.validation))
     return found
-
-
-def _row(case: str, metric: str, values: list[float]) -> Row:
-    one = estimate(values)
-    low = one.mean if one.low is None else one.low
-    high = one.mean if one.high is None else one.high
-    return Row(case, metric, one.mean, low, high, one.n, "", None)
 
 
 if __name__ == "__main__":

@@ -76,11 +76,13 @@ def train_and_measure(
     """
     started = time.perf_counter()
     evaluator = problem.evaluator
-    small = evaluator.repaired(plan)
     if from_scratch:
+        small = plan.apply(evaluator.model)
         with _seeded(seed, evaluator.device):
             reinitialise(small)
         recalibrate(small, evaluator.inputs)
+    else:
+        small = evaluator.repaired(plan)
     quick = training.recipe.model_copy(update={"batch_size": QUICK_BATCH})
     train = partial(_trained, problem, small, teacher or evaluator.model, seed)
     models = {"repaired": small}
