@@ -41,7 +41,7 @@ class Found:
 
     Attributes:
         finetuned: test accuracy after the standard recipe, in [0, 1].
-        repaired: the same before it, with BatchNorm recalibrated.
+        repaired: the same before it.
         evaluations: distinct plans that the search evaluated.
         seconds: that the search took, fine-tuning apart.
     """
