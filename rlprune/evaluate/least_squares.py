@@ -7,31 +7,32 @@ pruned channels makes up for what is missing.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rlprune.calling import Inputs, call, take
 from rlprune.evaluate.batches import most_at_once
 from rlprune.evaluate.recalibrate import collecting_statistics
+from rlprune.evaluate.regression import (
+    Aim,
+    Layer,
+    aim_of,
+    is_regression,
+    read_at,
+    ridge_regression,
+    set_weights,
+    weights_of,
+)
 from rlprune.surgery.plan import Plan
-
-RIDGE = 0.01
-"""Pull towards the weights as they were, in units of the mean square of an input."""
 
 SAMPLES = 1024
 """Of the train split."""
 
 ROWS = 8192
 """Most positions, of all samples, that one layer is fitted to."""
-
-_LEAST = 1e-12  # keeps what reads nothing but zeros solvable
 
 
 class LeastSquares:
@@ -64,107 +65,24 @@ class LeastSquares:
             call(model, self._inputs)
 
     @cached_property
-    def _aims(self) -> dict[str, _Aim]:
+    def _aims(self) -> dict[str, Aim]:
         """What the dense network's layers compute."""
-        found: dict[str, list[_Aim]] = {}
+        found: dict[str, list[Aim]] = {}
 
-        def record(layer: nn.Module, inputs: Any, output: Tensor, name: str) -> None:
-            found.setdefault(name, []).append(_aim(output, layer, self._rows))
+        def record(layer: Layer, inputs: Any, output: Tensor, name: str) -> None:
+            found.setdefault(name, []).append(aim_of(output, layer, self._rows))
 
         with ExitStack() as hooks, torch.no_grad():
             for name, layer in self._model.named_modules():
-                if _is_refitted(layer):
+                if is_regression(layer):
                     hook = partial(record, name=name)
                     hooks.enter_context(layer.register_forward_hook(hook))
             call(self._model, self._inputs)
         return {name: aims[0] for name, aims in found.items() if len(aims) == 1}
 
 
-@dataclass(frozen=True)
-class _Aim:
-    """Some outputs of a layer.
-
-    Attributes:
-        places: which positions of all samples, in their order; shape `(rows,)`.
-        values: shape `(rows, channels)`.
-    """
-
-    places: Tensor
-    values: Tensor
-
-    def only(self, channels: npt.NDArray[np.int64] | None) -> _Aim:
-        """Return the outputs of some channels, or of all."""
-        if channels is None:
-            return self
-        kept = torch.from_numpy(channels).to(self.places.device)
-        return replace(self, values=self.values[:, kept])
-
-
-def _is_refitted(layer: nn.Module) -> bool:
-    if isinstance(layer, nn.Conv2d):
-        zeros = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-        return zeros and layer.groups == 1
-    return isinstance(layer, nn.Linear)
-
-
-def _aim(output: Tensor, layer: nn.Module, most: int) -> _Aim:
-    last = output.movedim(1, -1) if isinstance(layer, nn.Conv2d) else output
-    order = torch.randperm(last[..., 0].numel(), generator=torch.Generator().manual_seed(0))
-    places = order[:most].to(output.device)
-    return _Aim(places, last[torch.unravel_index(places, last.shape[:-1])])
-
-
-def _refit(layer: nn.Conv2d | nn.Linear, inputs: tuple[Tensor, ...], aim: _Aim) -> None:
-    read = _inputs(layer, inputs[0], aim.places)
-    channels_last = layer.weight.movedim(1, -1)
-    weights = channels_last.flatten(1).T
-    if layer.bias is not None:
-        read = torch.cat([read, read.new_ones(len(read), 1)], 1)
-        weights = torch.cat([weights, layer.bias[None]])
-    fitted = weights + _ridge_regression(read, aim.values - read @ weights)
-    if not fitted.isfinite().all():  # activations beyond what floating point holds
-        return
-    if layer.bias is not None:
-        layer.bias.copy_(fitted[-1])
-        fitted = fitted[:-1]
-    channels_last.copy_(fitted.T.reshape(channels_last.shape))
-
-
-def _ridge_regression(x: Tensor, y: Tensor) -> Tensor:
-    """Return the `w` with the least `|x w - y|^2 + ridge |w|^2`, by the smaller system of two."""
-    rows, inputs = x.shape
-    moments = x @ x.T if rows < inputs else x.T @ x
-    ridge = RIDGE * moments.trace() / inputs
-    moments.diagonal().add_(ridge.clamp(min=_LEAST))
-    factor = torch.linalg.cholesky_ex(moments).L
-    solution = torch.cholesky_solve(y if rows < inputs else x.T @ y, factor)
-    return x.T @ solution if rows < inputs else solution
-
-
-def _inputs(layer: nn.Conv2d | nn.Linear, x: Tensor, places: Tensor) -> Tensor:
-    """Return what some outputs of a layer read, channels last; shape `(rows, inputs)`."""
-    if isinstance(layer, nn.Linear):
-        return x[torch.unravel_index(places, x.shape[:-1])]
-    if isinstance(layer.padding, str):
-        raise TypeError("refitted convolutions pad by numbers")
-    (above, left), (down, right) = layer.padding, layer.stride
-    padded = F.pad(x, (left, left, above, above)).movedim(1, -1)
-    samples, height, width, channels = padded.shape
-    # Of a kernel's corner and of its taps, the positions in the padded images.
-    taps = [
-        i * layer.dilation[0] * width + j * layer.dilation[1]
-        for i in range(layer.kernel_size[0])
-        for j in range(layer.kernel_size[1])
-    ]
-    outputs = [
-        (size - dilation * (kernel - 1) - 1) // stride + 1
-        for size, kernel, stride, dilation in zip(
-            (height, width), layer.kernel_size, layer.stride, layer.dilation, strict=True
-        )
-    ]
-    sample, row, column = torch.unravel_index(places, (samples, *outputs))
-    corners = (sample * height + row * down) * width + column * right
-    positions = corners[:, None] + torch.tensor(taps, device=x.device)
-    # Whole rows of channels are copied, which is many times faster than indexing patches.
-    read = padded.reshape(-1, channels).index_select(0, positions.flatten())
-    return read.reshape(len(places), -1)
+def _refit(layer: Layer, inputs: tuple[Tensor, ...], aim: Aim) -> None:
+    read, weights = read_at(layer, inputs[0], aim.places), weights_of(layer)
+    fitted = weights + ridge_regression(read, aim.values - read @ weights)
+    if fitted.isfinite().all():  # activations beyond what floating point holds stay as they are
+        set_weights(layer, fitted)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from rlprune.evaluate.evaluator import measure_quality
-from rlprune.evaluate.least_squares import RIDGE, LeastSquares
+from rlprune.evaluate.least_squares import LeastSquares
 from rlprune.evaluate.recalibrate import recalibrate
+from rlprune.evaluate.regression import RIDGE
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.graph.trace import trace
 from rlprune.surgery.plan import Plan
