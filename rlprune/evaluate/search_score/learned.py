@@ -17,7 +17,16 @@ from rlprune.graph.group_graph import GroupGraph
 BASES = {"learned": "kl", "learned-repaired": "repaired", "learned-10": "distilled-10"}
 """`{learned score: the score whose repair and cost it shares}`."""
 
-POWERS: dict[str, dict[str, float]] = {name: {"divergence": 1.0} for name in BASES}
+POWERS: dict[str, dict[str, float]] = {
+    "learned": {"divergence": 0.0223, "params": 0.0458, "bottleneck": -0.0105, "depth": -0.0021},
+    "learned-repaired": {
+        "divergence": 0.0506,
+        "params": 0.0277,
+        "bottleneck": -0.0061,
+        "depth": 0.0066,
+    },
+    "learned-10": {"divergence": 0.0619, "params": 0.0233, "bottleneck": -0.0034, "depth": 0.0119},
+}
 """`{learned score: {feature: power}}`, from benchmarks/search_score.md."""
 
 _LEAST = 1e-6  # nats; nearer to the dense network than that, plans are alike
