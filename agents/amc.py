@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch.optim import Optimizer
 
 from rlprune.envs.amc import AMCEnv
-from rlprune.envs.observation import Features
+from rlprune.envs.observation.feature import Features
 from rlprune.evaluate.evaluator import Measurement
 from rlprune.surgery.plan import Plan
 

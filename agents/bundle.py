@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from rlprune.agents.ppo import PPOAgent, new_policy
+from rlprune.agents.policy import new_policy
+from rlprune.agents.ppo import PPOAgent
 from rlprune.config import PPOSettings, RewardSettings
-from rlprune.envs.observation import OBSERVATION
+from rlprune.envs.observation.table import OBSERVATION
 from rlprune.envs.walk import BLOCK_THRESHOLD, RESIDUAL_SCALE
 from rlprune.errors import AgentError
 from rlprune.files import staged_folder

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
 from rlprune.agents.base import Proposal, best_of
 from rlprune.config import PPOSettings, RewardSettings
 from rlprune.cost.budget import Allocation
-from rlprune.envs.observation import BOUND, OBSERVATION, Features
+from rlprune.envs.observation.feature import Features
 from rlprune.envs.walk import Walk
 from rlprune.problem import Problem
-
-
-def policy_arguments(settings: PPOSettings) -> dict[str, Any]:
-    """Return what SB3's policy needs to be built, in training and again when loaded."""
-    layers = [settings.hidden, settings.hidden]
-    return {
-        "log_std_init": math.log(settings.initial_std),
-        "net_arch": {"pi": layers, "vf": layers},
-        "activation_fn": torch.nn.ReLU,
-    }
-
-
-def new_policy(settings: PPOSettings) -> ActorCriticPolicy:
-    """Build an untrained policy for the current observation schema."""
-    schedule: Schedule = lambda _: settings.learning_rate  # noqa: E731 - SB3's own form
-    return ActorCriticPolicy(
-        spaces.Box(-BOUND, BOUND, (len(OBSERVATION),), np.float32),
-        spaces.Box(-1.0, 1.0, (1,), np.float32),
-        schedule,
-        **policy_arguments(settings),
-    )
 
 
 @dataclass

@@ -14,7 +14,8 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecMonitor
 
 from rlprune.agents.callbacks import PruningCallback
-from rlprune.agents.ppo import PPOAgent, policy_arguments
+from rlprune.agents.policy import ResidualPolicy, policy_arguments
+from rlprune.agents.ppo import PPOAgent
 from rlprune.config import PPOSettings, RewardSettings
 from rlprune.envs.reward import reward
 from rlprune.envs.vector import PruningVecEnv, measure_together
@@ -77,7 +78,7 @@ def train_agent(
     count = settings.episodes_per_update
     env = PruningVecEnv(problems, count, rewards)
     ppo = PPO(
-        "MlpPolicy",
+        ResidualPolicy,
         VecMonitor(env),
         learning_rate=settings.learning_rate,
         n_steps=env.longest,

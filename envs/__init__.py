@@ -9,7 +9,8 @@ if __name__ != "rlprune.envs":
 import gymnasium
 
 from rlprune.envs.channel_pruning import ChannelPruningEnv
-from rlprune.envs.observation import BUDGET_FEATURES, GROUP_FEATURES, OBSERVATION, STEP_FEATURES
+from rlprune.envs.observation.feature import Feature
+from rlprune.envs.observation.table import OBSERVATION
 from rlprune.envs.reward import Reward, reward
 from rlprune.envs.walk import Walk
 
@@ -18,12 +19,10 @@ ENV_ID = "RLPrune/ChannelPruning-v0"
 gymnasium.register(id=ENV_ID, entry_point="rlprune.envs.channel_pruning:ChannelPruningEnv")
 
 __all__ = [
-    "BUDGET_FEATURES",
     "ENV_ID",
-    "GROUP_FEATURES",
     "OBSERVATION",
-    "STEP_FEATURES",
     "ChannelPruningEnv",
+    "Feature",
     "Reward",
     "Walk",
     "reward",

@@ -17,7 +17,7 @@ from gymnasium import spaces
 from rlprune.cost.analytic import Widths
 from rlprune.cost.budget import Allocation
 from rlprune.envs.amc_state import AMC_STATE, layer_states
-from rlprune.envs.observation import Features
+from rlprune.envs.observation.feature import Features
 from rlprune.evaluate.evaluator import Measurement
 from rlprune.evaluate.tasks import Reconstruction
 from rlprune.problem import Problem

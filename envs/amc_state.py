@@ -8,21 +8,26 @@ import numpy as np
 import numpy.typing as npt
 from torch.nn.modules.conv import _ConvNd
 
-from rlprune.envs.observation import Feature
+from rlprune.envs.observation.feature import Feature, share
 from rlprune.graph.group_graph import Operation
 from rlprune.problem import Problem
 
+
+def _scaled(name: str, meaning: str) -> Feature:
+    return Feature(name, meaning, "0 = least, 1 = most of the network", 0.0, 1.0)
+
+
 AMC_STATE: tuple[Feature, ...] = (
-    Feature("index", "place in the walk"),
-    Feature("type", "0 for a convolution, 1 for a linear layer, 2 for a block"),
-    Feature("channels_in", "input channels of the layer"),
-    Feature("channels_out", "output channels of the layer"),
-    Feature("stride", "of the layer; 0 where it is not a convolution"),
-    Feature("kernel", "size of the kernel, 1 of a linear layer"),
-    Feature("weights", "number of weights of the layer"),
-    Feature("reduced", "share of the cost that the decisions so far have saved"),
-    Feature("rest", "share of the cost that the groups after this one can still save"),
-    Feature("previous_action", "kept fraction of the group before, after the wall; 1 at the start"),
+    _scaled("index", "place in the walk"),
+    _scaled("type", "0 for a convolution, 1 for a linear layer, 2 for a block"),
+    _scaled("channels_in", "input channels of the layer"),
+    _scaled("channels_out", "output channels of the layer"),
+    _scaled("stride", "of the layer; 0 where it is not a convolution"),
+    _scaled("kernel", "size of the kernel, 1 of a linear layer"),
+    _scaled("weights", "number of weights of the layer"),
+    share("reduced", "share of the cost that the decisions so far have saved"),
+    share("rest", "share of the cost that the groups after this one can still save"),
+    share("previous_action", "kept fraction of the group before, after the wall; 1 at the start"),
 )
 """Every entry of the observation, in order, all in [0, 1]. The layer is the first one that produces
 the group's channels, or the first one in the block. The first seven are min-max normalised over the

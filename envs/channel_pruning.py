@@ -11,7 +11,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from rlprune.config import RewardSettings
-from rlprune.envs.observation import BOUND, OBSERVATION, Features
+from rlprune.envs.observation.feature import Features
+from rlprune.envs.observation.table import observation_space
 from rlprune.envs.reward import reward
 from rlprune.envs.walk import Walk
 from rlprune.evaluate.evaluator import Measurement
@@ -41,15 +42,16 @@ class ChannelPruningEnv(gym.Env[Features, Action]):
     channels of the others.
 
     ## Observation Space
-    `Box(-5, 5, (len(OBSERVATION),), float32)`; the entries and their meanings, in order, are
-    `rlprune.envs.OBSERVATION`:
+    A `Box` of one length for all networks; the entries, their meanings, units and ranges are, in
+    order, `rlprune.envs.OBSERVATION`:
 
     | block | entries | what |
     |---|---|---|
-    | group | `GROUP_FEATURES` | kind, role, geometry, cost, norms, sensitivity of the group |
-    | step | `STEP_FEATURES` | actions so far, cost share decided so far |
-    | budget | `BUDGET_FEATURES` | what may be kept, how hard that is for the heuristic |
-    | context | 2 x `GROUP_FEATURES` | mean and spread of the group block over all groups |
+    | group | structure, cost, norms, sensitivity, dynamics | of the group that is decided |
+    | neighbours | the same, four times | of two groups on either side, zeros where there is none |
+    | step | 3 | actions so far, cost share decided so far |
+    | network | budget, training, data | what may be kept, how hard that is for the heuristic |
+    | context | the group's, twice | mean and standard deviation over all groups |
 
     ## Rewards
     0 until the last group, then, with `h` the heuristic's plan on the same network and budget and
@@ -87,7 +89,7 @@ class ChannelPruningEnv(gym.Env[Features, Action]):
         self.problems = [problem] if isinstance(problem, Problem) else list(problem)
         self.settings = settings or RewardSettings()
         self.render_mode = render_mode
-        self.observation_space = spaces.Box(-BOUND, BOUND, (len(OBSERVATION),), np.float32)
+        self.observation_space: spaces.Box = observation_space()  # type: ignore[assignment]
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
         self.walks = [Walk(p) for p in self.problems]
         self._index = 0

@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from rlprune.config import RewardSettings
 from rlprune.envs.channel_pruning import ChannelPruningEnv
-from rlprune.envs.observation import Features
+from rlprune.envs.observation.feature import Features
 from rlprune.evaluate.evaluator import Evaluator, Measurement
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan

@@ -6,17 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rlprune.cost.budget import Allocation
-from rlprune.envs.observation import (
-    Features,
-    budget_features,
-    group_features,
-    pooled,
-)
+from rlprune.envs.observation.feature import Features
+from rlprune.envs.observation.table import STEP_AT, observations
 from rlprune.problem import Problem
-
-CONTEXT_SCALE = 0.3
-"""What is constant during a walk is kept small: it mostly moves all actions alike, which the
-decoder ignores, so at full size its gradient is noise that drives the actions to their bounds."""
 
 RESIDUAL_SCALE = 1.0
 """An action of 1 keeps e times the heuristic's share of a group before the budget is met."""
@@ -38,9 +30,7 @@ class Walk:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.features = group_features(problem)
-        context = np.concatenate([budget_features(problem), pooled(self.features)])
-        self._context = (CONTEXT_SCALE * context).astype(np.float32)
+        self._observations = observations(problem)
         self._macs_share = problem.graph.removed_share()
         self.actions: list[float] = []
 
@@ -51,21 +41,16 @@ class Walk:
     @property
     def done(self) -> bool:
         """Whether every group has its action."""
-        return len(self.actions) == len(self.features)
+        return len(self.actions) == len(self._observations)
 
     def observation(self) -> Features:
         """Return the observation of the next group, or of the last one when done."""
-        index = min(len(self.actions), len(self.features) - 1)
+        index = min(len(self.actions), len(self._observations) - 1)
         decided = float(self._macs_share[: len(self.actions)].sum()) / 2
-        step = np.array(
-            [
-                self.actions[-1] if self.actions else 0.0,
-                float(np.mean(self.actions)) if self.actions else 0.0,
-                min(decided, 1.0),
-            ],
-            dtype=np.float32,
-        )
-        return np.concatenate([self.features[index], step, self._context])
+        seen: Features = self._observations[index].copy()
+        if self.actions:
+            seen[STEP_AT] = self.actions[-1], np.mean(self.actions), min(decided, 1.0)
+        return seen
 
     def act(self, action: float) -> None:
         """Choose the next group's residual, an action in [-1, 1]."""
@@ -76,7 +61,7 @@ class Walk:
 
         The residual is 0 for groups not reached.
         """
-        residual: npt.NDArray[np.float64] = np.zeros(len(self.features))
+        residual: npt.NDArray[np.float64] = np.zeros(len(self._observations))
         residual[: len(self.actions)] = self.actions
         allocation = self.problem.reference.allocation * np.exp(RESIDUAL_SCALE * residual)
         gone = self.problem.graph.is_block & (residual < BLOCK_THRESHOLD)

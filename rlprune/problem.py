@@ -8,10 +8,14 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from rlprune.allocate.curves import Losses, profile_curves
+from rlprune.allocate.estimated import estimated_curves
+from rlprune.allocate.reconstruction import profile_reconstruction
 from rlprune.allocate.sensitivity import Reference, Sensitivity, profile, reference
 from rlprune.cache.store import NoStore, Store
 from rlprune.calling import repeated, take, to_device
@@ -22,6 +26,7 @@ from rlprune.criteria.base import ChannelScores, Probe
 from rlprune.criteria.registry import channel_scores
 from rlprune.data.registry import load_data
 from rlprune.data.splits import DataSplits
+from rlprune.dynamics.record import Dynamics
 from rlprune.errors import RLPruneError
 from rlprune.evaluate.evaluator import Evaluator, Measurement
 from rlprune.evaluate.ledger import Ledger
@@ -47,6 +52,7 @@ class Problem:
         granularity: channels that the device takes at once.
         sensitivity: gives the network's sensitivity; measured on first use by default.
         store: keeps what is measured once per network, data and device.
+        dynamics: how the model learned, or None where nobody watched.
 
     Raises:
         BudgetError: if the budget cannot be reached, with the reachable range.
@@ -64,6 +70,7 @@ class Problem:
         granularity: int = 1,
         sensitivity: Callable[[], Sensitivity] | None = None,
         store: Store | None = None,
+        dynamics: Dynamics | None = None,
     ) -> None:
         self._round_to, self._granularity = round_to, granularity
         step = granularity if budget.limits_latency else 1
@@ -75,9 +82,11 @@ class Problem:
         self.data = data
         self.budget = budget
         self.recipe = recipe
+        self.dynamics = dynamics
         self._store = store or NoStore()
         self._sensitivity = sensitivity or cache(partial(profile, evaluator, self._store))
         self._curves = cache(partial(profile_curves, evaluator, self._store))
+        self._reconstruction = cache(partial(profile_reconstruction, evaluator, self._store))
 
     @classmethod
     def build(
@@ -120,7 +129,7 @@ class Problem:
         budget = Budget.parse(budget) if isinstance(budget, str) else budget
         splits = load_data(data) if isinstance(data, str) else data
         loaded = load_model(model, splits) if isinstance(model, str) else model
-        name, module, recipe = _unpack(loaded)
+        name, module, recipe, dynamics = _unpack(loaded)
         target = resolve_device(device)
         dense = copy.deepcopy(module).to(target).eval()  # the caller's model stays as it is
         example = to_device(splits.search.tensors(64)[0], target)
@@ -148,12 +157,14 @@ class Problem:
             round_to=round_to,
             granularity=step,
             store=kept,
+            dynamics=dynamics,
         )
 
     def with_budget(self, budget: Budget) -> Problem:
         """Return the same problem at another budget; evaluations and ledger are shared."""
         other = self._with(self.evaluator, budget, self._sensitivity)
         other._curves = self._curves
+        other._reconstruction = self._reconstruction
         return other
 
     def fresh(self) -> Problem:
@@ -186,6 +197,7 @@ class Problem:
             granularity=self._granularity,
             sensitivity=sensitivity,
             store=self._store,
+            dynamics=self.dynamics,
         )
 
     @property
@@ -207,6 +219,16 @@ class Problem:
     def curves(self) -> Losses:
         """Score of each group cut alone to any width; profile evaluations at first."""
         return self._curves()
+
+    @property
+    def reconstruction(self) -> npt.NDArray[np.float64]:
+        """What readers cannot make up for, one error for each of `curve_cuts`; no evaluations."""
+        return self._reconstruction()
+
+    @cached_property
+    def estimated_curves(self) -> Losses:
+        """The curves as far as the sensitivity and the reconstruction errors tell."""
+        return estimated_curves(self.graph, self.sensitivity, self.reconstruction)
 
     @cached_property
     def reference(self) -> Reference:
@@ -266,7 +288,7 @@ def resolve_device(name: str) -> torch.device:
 
 def _unpack(
     model: nn.Module | LoadedModel,
-) -> tuple[str, nn.Module, Mapping[str, Any] | None]:
+) -> tuple[str, nn.Module, Mapping[str, Any] | None, Dynamics | None]:
     if isinstance(model, LoadedModel):
-        return model.name, model.module, model.recipe
-    return type(model).__name__, model, None
+        return model.name, model.module, model.recipe, model.dynamics
+    return type(model).__name__, model, None, None

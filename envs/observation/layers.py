@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,8 @@ class Layers:
         log_positions: log2 of the output positions per image, mean over layers.
         log_kernel: log2 of the weights per pair of channels, mean over layers.
         depth: first operation in forward order, 0 = first, 1 = last of the network.
+        written: names of the weights that write the channels, or that lie in the block.
+        read: names of the weights that read the channels, or that lie in the block.
     """
 
     producers: int
@@ -35,6 +37,8 @@ class Layers:
     log_positions: float
     log_kernel: float
     depth: float
+    written: tuple[str, ...]
+    read: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ def _block(graph: GroupGraph, group: Group, places: dict[str, int]) -> Layers:
     weights = dict.fromkeys(graph.operations[i].weight for i in found)
     uses = [_Use(graph.operations[places[weight]], False) for weight in weights if weight]
     tensors = [name for name in graph.tensors if name.startswith(inside)]
-    return _summary(graph, uses, tensors, min(found, default=0), (len(uses), 0))
+    summary = _summary(graph, uses, tensors, min(found, default=0), (len(uses), 0))
+    return replace(summary, read=summary.written)
 
 
 def _summary(
@@ -95,6 +100,10 @@ def _summary(
         log_positions=sum(float(np.log2(use.operation.positions)) for use in uses) / count,
         log_kernel=sum(float(np.log2(np.prod(shape[2:]))) for shape in shapes) / count,
         depth=first / max(1, len(graph.operations) - 1),
+        written=tuple(dict.fromkeys(u.operation.weight for u in uses if not u.reads)),
+        read=tuple(
+            dict.fromkeys(u.operation.weight for u in uses if u.reads or u.operation.depthwise)
+        ),
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # The price of the whole budget lies between these, in units of the largest loss of one group.
 _LOG_PRICES = (-9.0, 9.0)
-_ROUNDS = 32
+_ROUNDS = 20  # of bisection
 _MOST_WIDTHS = 128  # that are tried of one group; enough for steps below 1 %
 _WIDER, _NARROWER = (1, 2, 4), (0, 1, 2, 4, 8)  # steps that two groups exchange
 

@@ -62,7 +62,7 @@ class Costs:
                     "with measure_latency=True"
                 )
             return self.latency.kept(widths)
-        cost, dense = self._analytic(quantity)
+        cost, dense = self._analytics[quantity]
         return np.asarray(cost(widths) / dense)
 
     def kept_if_each(
@@ -72,14 +72,17 @@ class Costs:
         if quantity == "latency":
             one_by_one = np.where(np.eye(len(widths), dtype=bool), changed, widths)
             return self.kept(quantity, one_by_one)
-        cost, dense = self._analytic(quantity)
+        cost, dense = self._analytics[quantity]
         return np.asarray(cost.each_changed(widths, changed) / dense)
 
-    def _analytic(self, quantity: str) -> tuple[AnalyticCost, int]:
+    @cached_property
+    def _analytics(self) -> dict[str, tuple[AnalyticCost, int]]:
+        """Analytic costs with what the dense network costs."""
         graph = self.graph
-        if quantity == "macs":
-            return graph.macs_of, graph.macs()
-        return graph.params_of, graph.params()
+        return {
+            "macs": (graph.macs_of, graph.macs()),
+            "params": (graph.params_of, graph.params()),
+        }
 
     def reachable(self, quantity: str) -> float:
         """Return the least kept fraction: every group keeps its floor, and blocks stay."""

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from rlprune.cache.fingerprint import combined, of_problem
-from rlprune.calling import take, to_device
+from rlprune.calling import Inputs, take, to_device
 from rlprune.config import EvaluationSettings
 from rlprune.data.splits import DataSplits, Split
 from rlprune.errors import SplitError
@@ -184,8 +184,11 @@ class Evaluator:
 
     @cached_property
     def _refit(self) -> LeastSquares:
-        inputs, _ = self._train.tensors(SAMPLES)
-        return LeastSquares(self.model, to_device(inputs, self.device))
+        return LeastSquares(self.model, self.training_inputs(SAMPLES))
+
+    def training_inputs(self, limit: int) -> Inputs:
+        """Return the first samples of the train split, on the device."""
+        return to_device(self._train.tensors(limit)[0], self.device)
 
     def validate(self, model: nn.Module, split: Split) -> float:
         """Return the task's metric of any model on the validation split.

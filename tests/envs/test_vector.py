@@ -52,7 +52,7 @@ def test_each_environment_does_what_it_would_do_alone_but_for_waiting(pool: list
     expected = [one.reset(seed=7 + i)[0] for i, one in enumerate(alone)]
     lengths = set()
     for of_round in actions(6, env):
-        waits = [env.longest - len(one.walk.features) for one in alone]
+        waits = [env.longest - len(one.walk.problem.graph.groups) for one in alone]
         lengths |= {env.longest - wait for wait in waits}
         for step, of_step in enumerate(of_round):
             for i in range(4):
