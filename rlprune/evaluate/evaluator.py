@@ -178,7 +178,7 @@ class Evaluator:
     def repaired(self, plan: Plan) -> nn.Module:
         """Return the pruned model with refitted weights and recalibrated BatchNorm statistics."""
         small = plan.apply(self.model)
-        self._refit(small, plan)
+        self._refit(small, self.graph.kept_outputs(plan.kept))
         recalibrate(small, self.inputs)
         return small
 

@@ -73,12 +73,16 @@ def weights_of(layer: Layer) -> Tensor:
 
 
 def set_weights(layer: Layer, weights: Tensor) -> None:
-    """Write weights back that are lined up like those of `weights_of`."""
+    """Give a layer new weights, lined up like those of `weights_of`; the old tensors stay."""
     if layer.bias is not None:
-        layer.bias.copy_(weights[-1])
+        layer.bias = _like(layer.bias, weights[-1].clone())
         weights = weights[:-1]
-    channels_last = layer.weight.movedim(1, -1)
-    channels_last.copy_(weights.T.reshape(channels_last.shape))
+    channels_last = weights.T.reshape(layer.weight.movedim(1, -1).shape)
+    layer.weight = _like(layer.weight, channels_last.movedim(-1, 1).contiguous())
+
+
+def _like(before: Tensor, values: Tensor) -> nn.Parameter:
+    return nn.Parameter(values, requires_grad=before.requires_grad)
 
 
 def read_at(layer: Layer, x: Tensor, places: Tensor) -> Tensor:

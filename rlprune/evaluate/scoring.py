@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from rlprune.calling import (
     Inputs,
@@ -21,7 +20,7 @@ from rlprune.calling import (
     main_output,
 )
 from rlprune.config import EvaluationSettings, Precision
-from rlprune.evaluate.batches import batches_of
+from rlprune.evaluate.batches import batches_of, in_fastest_layout
 from rlprune.evaluate.recalibrate import collecting_statistics, recalibrate
 from rlprune.evaluate.search_score.base import Candidate, Scene
 from rlprune.evaluate.search_score.registry import search_score_named
@@ -30,8 +29,6 @@ from rlprune.graph.group_graph import GroupGraph
 from rlprune.machine import keep_freed_memory
 from rlprune.surgery.plan import Plan
 from rlprune.surgery.pool import Pool
-
-_SAME_OUTPUTS = 1e-3
 
 _ROUNDING = 1e-5  # a sum of means is not quite the mean of all
 
@@ -102,7 +99,7 @@ class Scorer:
         self._settings = settings
         self._inputs, self._targets = inputs, targets
         keep_freed_memory()
-        self._batches = batches_of(_in_fastest_layout(model, inputs), settings.batch_size)
+        self._batches = batches_of(in_fastest_layout(model, inputs), settings.batch_size)
         self._dtype = _autocast_dtype(settings.precision, targets.device)
         with torch.inference_mode():
             self._dense = [self._run(model, batch) for batch in self._batches]
@@ -136,11 +133,7 @@ class Scorer:
         return scores
 
     def _score(self, plan: Plan, at_most: float) -> Score:
-        if self._repair is None:
-            small = self._pool.materialise(plan)
-        else:
-            small = plan.apply(self._model)  # weights that nobody else holds
-            self._repair(small, plan)
+        small = self._materialised(plan)
         if self._kind.recalibrates and self._settings.passes == "separate":
             recalibrate(small, self._inputs)
         shared = self._kind.recalibrates and self._settings.passes == "shared"
@@ -152,6 +145,16 @@ class Scorer:
             divergence = self._task.divergence(torch.cat(outputs), torch.cat(self._dense))
         score = self._loss(Candidate(plan, float(divergence), quality))
         return Score(score if math.isfinite(score) else math.inf, quality)
+
+    def _materialised(self, plan: Plan) -> nn.Module:
+        if self._repair is None:
+            return self._pool.materialise(plan)
+        if self._kind.trains:
+            small, outputs = plan.apply(self._model), self._graph.kept_outputs(plan.kept)
+        else:
+            small, outputs = self._pool.materialise(plan), self._pool.outputs(plan)
+        self._repair(small, outputs)
+        return small
 
     def _outputs(self, small: nn.Module, at_most: float) -> tuple[list[Tensor], float | None]:
         """Return outputs of all batches; of the first ones, and a bound, where these suffice."""
@@ -177,27 +180,6 @@ class Scorer:
         lower = nullcontext() if self._dtype is None else torch.autocast(device, self._dtype)
         with lower:
             return main_output(call(model, batch)).float()
-
-
-def _in_fastest_layout(model: nn.Module, inputs: Inputs) -> Inputs:
-    """Put the channels of images last, unless the network then fails or computes something else.
-
-    Convolutions follow the layout of their input; in PyTorch they are faster this way.
-    """
-
-    def channels_last(tensor: Tensor) -> Tensor:
-        return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
-
-    converted: Inputs = tree_map(channels_last, inputs)
-    few = batches_of(inputs)[0], batches_of(converted)[0]
-    with torch.inference_mode():
-        expected = main_output(call(model, few[0]))
-        try:
-            found = main_output(call(model, few[1]))
-        except RuntimeError:  # such as a view that needs the other layout
-            return inputs
-    same = (found - expected).abs().max() <= _SAME_OUTPUTS * expected.abs().max()
-    return converted if same else inputs
 
 
 def _autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:

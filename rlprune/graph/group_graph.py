@@ -339,6 +339,11 @@ class GroupGraph(Frozen):
             )
         return result
 
+    def kept_outputs(self, kept: Mapping[str, Iterable[int]]) -> dict[str, npt.NDArray[np.int64]]:
+        """Translate kept root channels into `{weight: kept positions of its first dimension}`."""
+        positions = self.kept_positions(kept)
+        return {tensor: dims[0] for tensor, dims in positions.items() if 0 in dims}
+
     def counts(
         self, kept: Mapping[str, Iterable[int]], runs: Sequence[tuple[Run, ...]]
     ) -> list[int]:

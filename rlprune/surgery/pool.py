@@ -51,6 +51,7 @@ class Pool:
         check_shapes(tensors, graph)
         self._graph = graph
         self._ranks = _ranks(graph)
+        self._orders: dict[tuple[Run, ...], Positions] = {}
         self._model = skeleton(model)
         self._pristine = [_state(module) for module in self._model.modules()]
         self._slots = _slots(self._model, graph, self._sorted(tensors))
@@ -86,6 +87,29 @@ class Pool:
         adapt(self._model, self._graph, plan.kept)
         return self._model
 
+    def outputs(self, plan: Plan) -> dict[str, Positions]:
+        """Return which outputs of the dense network's layers stay, in the order of `materialise`.
+
+        Args:
+            plan: whose network is meant.
+
+        Returns:
+            `{weight: positions in its first dimension}`, of those that plans cut there.
+        """
+        places = self._places(plan)
+        found = {}
+        for piece in self._graph.slices:
+            if piece.dim == 0:
+                where = _positions(piece.runs, places)
+                order = self._order(piece.runs)
+                found[piece.tensor] = order[:where] if isinstance(where, int) else order[where]
+        return found
+
+    def _order(self, runs: tuple[Run, ...]) -> Positions:
+        if runs not in self._orders:
+            self._orders[runs] = _concatenated(runs, [rank.argsort() for rank in self._ranks])
+        return self._orders[runs]
+
     def _places(self, plan: Plan) -> list[Positions | int]:
         """Return which sorted channels of every group stay; their number if the first ones do."""
         return [
@@ -94,10 +118,9 @@ class Pool:
         ]
 
     def _sorted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        orders = [rank.argsort() for rank in self._ranks]
         result = {name: tensor.detach() for name, tensor in tensors.items()}
         for piece in self._graph.slices:
-            order = torch.from_numpy(_concatenated(piece.runs, orders))
+            order = torch.from_numpy(self._order(piece.runs))
             tensor = result[piece.tensor]
             result[piece.tensor] = tensor.index_select(piece.dim, order.to(tensor.device))
         return result

@@ -77,7 +77,9 @@ def test_a_measurement_is_what_the_small_model_does_on_the_search_images(
     measured = plain.evaluate(plan)
     small = plan.apply(evaluator.model)
     if score == "repaired":
-        LeastSquares(evaluator.model, plain.data.train.tensors(SAMPLES)[0], ROWS)(small, plan)
+        LeastSquares(evaluator.model, plain.data.train.tensors(SAMPLES)[0], ROWS)(
+            small, plain.graph.kept_outputs(plan.kept)
+        )
     recalibrate(small, evaluator.inputs)
     ours, dense = (outputs(m, evaluator.inputs) for m in (small, evaluator.model))
     p, q = dense.double().softmax(1), ours.double().softmax(1)

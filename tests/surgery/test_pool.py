@@ -45,6 +45,20 @@ def assert_alike(dense: nn.Module, graph: GroupGraph, inputs: Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_outputs_are_named_in_the_order_in_which_they_stand(name: str) -> None:
+    subject = subject_of(name)
+    pool = Pool(subject.dense, subject.graph)
+    biases = {f"{m}.bias" for m, _ in subject.dense.named_modules()}
+    for plan in some_plans(subject.graph):
+        dense, small = subject.dense.state_dict(), pool.materialise(plan).state_dict()
+        named = pool.outputs(plan)
+        assert named.keys() == subject.graph.kept_outputs(plan.kept).keys()
+        for tensor, places in named.items():
+            if tensor in small and tensor in biases:
+                assert torch.equal(small[tensor], dense[tensor][places])
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_structure_computes_what_a_plan_applied_to_a_copy_computes(name: str) -> None:
     subject = subject_of(name)
     assert_alike(subject.dense, subject.graph, subject.inputs)

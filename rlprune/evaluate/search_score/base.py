@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from torch import Tensor, nn
 
 from rlprune.calling import Inputs
+from rlprune.evaluate.least_squares import Outputs
 from rlprune.evaluate.tasks import Task
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.surgery.plan import Plan
@@ -56,8 +57,8 @@ class Candidate:
 Loss: TypeAlias = Callable[[Candidate], float]
 """Positive, lower is better: rewards are logarithms of ratios. Not finite where it has no value."""
 
-Repair: TypeAlias = Callable[[nn.Module, Plan], None]
-"""Changes the weights of the network that a plan left, which shares no memory with another one."""
+Repair: TypeAlias = Callable[[nn.Module, Outputs], None]
+"""Changes the weights of the network that a plan left, given which outputs of layers stayed."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class SearchScore:
         cost: its class.
         loss: makes what turns a candidate into a number.
         repair: makes what comes before the pass; nothing by default.
+        trains: whether the repair writes into the memory of weights, which then is not shared; it
+            gives layers new ones otherwise.
         recalibrates: whether BatchNorm statistics are estimated anew.
         adds_up: whether the score is a mean over samples, so that a part of them bounds it.
         training_samples: of the train split that it learns from.
@@ -78,6 +81,7 @@ class SearchScore:
     cost: CostClass
     loss: Callable[[Scene], Loss]
     repair: Callable[[Scene], Repair] | None = None
+    trains: bool = False
     recalibrates: bool = True
     adds_up: bool = False
     training_samples: int = 0

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from rlprune.calling import Inputs, call, main_output, take
 from rlprune.config import RecipeSettings
+from rlprune.evaluate.least_squares import Outputs
 from rlprune.evaluate.search_score.base import Scene
 from rlprune.evaluate.search_score.repaired import SAMPLES, repair
 from rlprune.recipes.finetune import optimizer_for, schedule_for
-from rlprune.surgery.plan import Plan
 
 BATCH = 64
 
@@ -43,9 +43,9 @@ class Distilled:
         self._refit = repair(scene)
         self._recipe = RecipeSettings(batch_size=BATCH)
 
-    def __call__(self, model: nn.Module, plan: Plan) -> None:
+    def __call__(self, model: nn.Module, outputs: Outputs) -> None:
         """Refit and train the network that a plan left; same weights, same result."""
-        self._refit(model, plan)
+        self._refit(model, outputs)
         recipe = self._recipe
         optimizer = optimizer_for(
             model.requires_grad_(True).train(),

@@ -25,6 +25,7 @@ def _distilled(steps: int) -> SearchScore:
         "distil",
         divergence,
         repair=partial(Distilled, steps=steps),
+        trains=True,
         training_samples=training_samples(steps),
     )
 
