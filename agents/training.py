@@ -31,8 +31,8 @@ class Training:
     Attributes:
         agent: the policy after its last update, not the best episode's.
         returns: of every episode, in order.
-        deterministic: for every problem, the return of the policy without exploration before and
-            after training.
+        deterministic: for every problem that was judged, the return of the policy without
+            exploration before and after training.
         interrupted: whether Ctrl-C ended the run early.
         scores: search score of every episode's plan, in order.
         best_plans: `{index of a problem: (search score, plan)}`, the best that its episodes tried.
@@ -56,6 +56,7 @@ def train_agent(
     start: PPOAgent | None = None,
     tensorboard: Path | None = None,
     notes: Mapping[str, str] | None = None,
+    judged: Sequence[Problem] | None = None,
 ) -> Training:
     """Train a policy on a pool of problems.
 
@@ -72,7 +73,9 @@ def train_agent(
         start: continue from this policy's weights; the optimiser starts afresh.
         tensorboard: folder for event files, or None.
         notes: texts to show in TensorBoard, such as the configuration.
+        judged: where the policy without exploration is measured before and after; all by default.
     """
+    shown = problems if judged is None else judged
     settings = settings or PPOSettings()
     rewards = rewards or RewardSettings()
     count = settings.episodes_per_update
@@ -96,7 +99,7 @@ def train_agent(
     if start is not None:
         ppo.policy.load_state_dict(start.policy.state_dict())
     agent = PPOAgent(ppo.policy, settings, rewards)
-    before = deterministic_returns(agent, problems)
+    before = deterministic_returns(agent, shown)
     ppo.set_logger(_logger(tensorboard))
     hparams = {
         **settings.model_dump(),
@@ -114,7 +117,7 @@ def train_agent(
         callback.close()
         ppo.logger.close()
     ppo.policy.set_training_mode(False)
-    after = deterministic_returns(agent, problems)
+    after = deterministic_returns(agent, shown)
     agent.trained_on = {
         "models": sorted({problem.name for problem in problems}),
         "data": sorted({problem.data.tag for problem in problems}),

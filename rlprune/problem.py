@@ -30,6 +30,7 @@ from rlprune.dynamics.record import Dynamics
 from rlprune.errors import RLPruneError
 from rlprune.evaluate.evaluator import Evaluator, Measurement
 from rlprune.evaluate.ledger import Ledger
+from rlprune.evaluate.surrogate import CurveScorer
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.graph.trace import trace
 from rlprune.latency import stored
@@ -173,6 +174,14 @@ class Problem:
         What the first one measured is not known there, but for what the store keeps.
         """
         return self._with(self.evaluator.fresh(), self.budget, None)
+
+    def surrogate(self) -> Problem:
+        """Return the same problem with scores that are sums of the estimated curves."""
+        evaluator = self.evaluator.fresh()
+        evaluator.scorer = CurveScorer(self.estimated_curves)
+        other = self._with(evaluator, self.budget, self._sensitivity)
+        other._curves, other._reconstruction = self._curves, self._reconstruction
+        return other
 
     def ranked_by(self, criterion: str, normaliser: str = "none") -> Problem:
         """Return the same problem with channels ranked by a criterion, and an empty ledger.

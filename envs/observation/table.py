@@ -8,6 +8,7 @@ min-max, so that the same value means the same thing in two networks (AMC's stat
 from __future__ import annotations
 
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from gymnasium import spaces
@@ -78,6 +79,10 @@ STEP_AT = slice(_STEPS_FROM, _STEPS_FROM + len(STEP))
 """Where `STEP` stands in an observation."""
 
 
+# Many environments walk through one problem.
+_SEEN: WeakKeyDictionary[Problem, Features] = WeakKeyDictionary()
+
+
 def observation_space() -> spaces.Box:
     """Return the space of observations: each entry has its own range."""
     low, high = np.array([(one.low, one.high) for one in OBSERVATION], dtype=np.float32).T
@@ -104,11 +109,17 @@ def network_features(problem: Problem) -> Features:
 
 
 def observations(problem: Problem) -> Features:
-    """Return what is seen of every group before the first step.
+    """Return what is seen of every group before the first step; computed once for a problem.
 
     Returns:
         Shape `(groups, len(OBSERVATION))`; zeros at `STEP_AT`.
     """
+    if problem not in _SEEN:
+        _SEEN[problem] = _observations(problem)
+    return _SEEN[problem]
+
+
+def _observations(problem: Problem) -> Features:
     groups, of_network = group_features(problem), network_features(problem)
     count = len(groups)
     padded = np.pad(groups, ((NEIGHBOURS, NEIGHBOURS), (0, 0)))
