@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -11,6 +13,8 @@ from rlprune.agents.base import Proposal
 from rlprune.agents.space import Space, Vector
 from rlprune.agents.trials import Trials
 from rlprune.problem import Problem
+
+_Population: TypeAlias = deque[tuple[float, Vector]]
 
 
 @dataclass(frozen=True)
@@ -70,35 +74,51 @@ class EvolutionAgent:
         space = Space(problem, self._around_heuristic)
         if evaluations == 0:
             return Proposal(space.plan(np.zeros(space.size)), self.name)
+        rng, centre = np.random.default_rng(self._seed), np.zeros(space.size)
+        others = range(self._settings.population - 1)
+        first = [centre, *(space.near(centre, rng, self._settings.spread, 1.0) for _ in others)]
         with Trials(problem, evaluations, self.name) as trials:
-            self._evolve(space, trials)
+            evolve(space, trials, first, rng, self._settings)
         return trials.proposal()
 
-    def _evolve(self, space: Space, trials: Trials) -> None:
-        settings, rng = self._settings, np.random.default_rng(self._seed)
-        centre = np.zeros(space.size)
-        others = range(settings.population - 1)
-        first = [centre, *(space.near(centre, rng, settings.spread, 1.0) for _ in others)]
-        scores = trials.score([space.plan(x) for x in first])
-        alive = deque(zip(scores, first, strict=True), maxlen=settings.population)
-        while trials.open:
-            born = [self._child(space, alive, rng) for _ in range(settings.children)]
-            scores = trials.score([space.plan(x) for x in born])
-            alive.extend(zip(scores, born, strict=True))
 
-    def _child(
-        self, space: Space, alive: deque[tuple[float, Vector]], rng: np.random.Generator
-    ) -> Vector:
-        settings = self._settings
-        child = self._parent(alive, rng)
-        if rng.random() < settings.crossover:
-            other = self._parent(alive, rng)
-            child = np.where(rng.random(len(child)) < 0.5, child, other)
-        if rng.random() < settings.together:
-            return space.near(child, rng, settings.spread, settings.blocks)
-        return space.near_in_one(child, rng, settings.leap)
+def evolve(
+    space: Space,
+    trials: Trials,
+    first: Sequence[Vector],
+    rng: np.random.Generator,
+    settings: EvolutionSettings,
+) -> None:
+    """Breed until the trials are spent.
 
-    def _parent(self, alive: deque[tuple[float, Vector]], rng: np.random.Generator) -> Vector:
-        size = min(self._settings.tournament, len(alive))
-        drawn = rng.choice(len(alive), size, replace=False)
-        return min((alive[int(i)] for i in drawn), key=lambda one: one[0])[1]
+    Args:
+        space: where the vectors lie.
+        trials: score them.
+        first: the population to start from; as many are alive from then on.
+        rng: draws.
+        settings: of the mutations.
+    """
+    scores = trials.score([space.plan(x) for x in first])
+    alive = deque(zip(scores, first, strict=True), maxlen=len(first))
+    while trials.open:
+        born = [_child(space, alive, rng, settings) for _ in range(settings.children)]
+        scores = trials.score([space.plan(x) for x in born])
+        alive.extend(zip(scores, born, strict=True))
+
+
+def _child(
+    space: Space, alive: _Population, rng: np.random.Generator, settings: EvolutionSettings
+) -> Vector:
+    child = _parent(alive, rng, settings)
+    if rng.random() < settings.crossover:
+        other = _parent(alive, rng, settings)
+        child = np.where(rng.random(len(child)) < 0.5, child, other)
+    if rng.random() < settings.together:
+        return space.near(child, rng, settings.spread, settings.blocks)
+    return space.near_in_one(child, rng, settings.leap)
+
+
+def _parent(alive: _Population, rng: np.random.Generator, settings: EvolutionSettings) -> Vector:
+    size = min(settings.tournament, len(alive))
+    drawn = rng.choice(len(alive), size, replace=False)
+    return min((alive[int(i)] for i in drawn), key=lambda one: one[0])[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,12 +10,18 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
-from rlprune.agents.base import Proposal, best_of
+from rlprune.agents.base import Proposal
+from rlprune.agents.evolution import EvolutionSettings, evolve
+from rlprune.agents.space import Space, Vector
+from rlprune.agents.trials import Trials
 from rlprune.config import PPOSettings, RewardSettings
 from rlprune.cost.budget import Allocation
 from rlprune.envs.observation.feature import Features
 from rlprune.envs.walk import Walk
 from rlprune.problem import Problem
+
+EVOLUTION = EvolutionSettings()
+"""How the plans that the policy sampled are refined."""
 
 
 @dataclass
@@ -39,32 +44,38 @@ class PPOAgent:
     name = "ppo"
 
     def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
-        """Walk the groups once; with evaluations, sample more plans and keep the best by score.
+        """Walk the groups once; with evaluations, sample more plans and refine the best of them.
 
         Args:
             problem: any network and budget.
-            evaluations: 0 returns the deterministic plan unmeasured. K > 0 scores it, K - 1 plans
-                sampled from the policy, and falls back on the heuristic's plan if that is better.
+            evaluations: 0 returns the deterministic plan unmeasured. K > 0 scores it and plans
+                sampled from the policy, evolves them until K are scored, and falls back on the
+                heuristic's plan if that is better.
         """
         walk = Walk(problem)
-        plan = problem.decode(self.walk_allocation(walk))
         if evaluations == 0:
-            return Proposal(plan, self.name)
+            return Proposal(problem.decode(self.walk_allocation(walk)), self.name)
         torch.manual_seed(self.seed)
-        sampled = (
-            problem.decode(self.walk_allocation(walk, deterministic=False))
-            for _ in range(evaluations - 1)
-        )
-        found = best_of(problem, itertools.chain([plan], sampled), evaluations, self.name)
+        population = max(2, min(EVOLUTION.population, evaluations // 2))
+        first = [self.actions(walk, deterministic=i == 0) for i in range(population)]
+        rng = np.random.default_rng(self.seed)
+        with Trials(problem, evaluations, self.name) as trials:
+            evolve(Space(problem, around_heuristic=True), trials, first, rng, EVOLUTION)
+        found = trials.proposal()
         if problem.reference.measurement.score < found.history[-1]:
             return replace(found, plan=problem.reference.plan, fallback=True)
         return found
 
-    def walk_allocation(self, walk: Walk, deterministic: bool = True) -> Allocation:
-        """Let the policy answer for every group; return the undecoded allocation."""
+    def actions(self, walk: Walk, deterministic: bool = True) -> Vector:
+        """Let the policy answer for every group; actions are vectors around the heuristic."""
         walk.restart()
         while not walk.done:
             walk.act(self._action(walk.observation(), deterministic))
+        return np.array(walk.actions)
+
+    def walk_allocation(self, walk: Walk) -> Allocation:
+        """Return the undecoded allocation that the policy without exploration answers."""
+        self.actions(walk)
         return walk.allocation()
 
     def _action(self, observation: Features, deterministic: bool) -> float:

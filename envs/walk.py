@@ -26,11 +26,12 @@ class Walk:
 
     Args:
         problem: whose groups are walked: channels in forward order, then blocks.
+        seen: shown instead of what there is to see; shape `(groups, len(OBSERVATION))`.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, seen: Features | None = None) -> None:
         self.problem = problem
-        self._observations = observations(problem)
+        self._observations = observations(problem) if seen is None else seen
         self._macs_share = problem.graph.removed_share()
         self.actions: list[float] = []
 

@@ -20,6 +20,7 @@ from rlprune.agents import PPOAgent, train_agent
 from rlprune.config import RewardSettings
 from rlprune.data.registry import load_data
 from rlprune.envs import Walk, reward
+from rlprune.envs.observation.table import group_features, network_features, stacked
 from rlprune.problem import Problem
 
 
@@ -56,10 +57,9 @@ def random_return(problem: Problem, rng: np.random.Generator) -> float:
 
 def blind_return(problem: Problem, agent: PPOAgent, rng: np.random.Generator) -> float:
     """Return the mean return of the policy when every group shows another group's features."""
-    walk, returns = Walk(problem), []
-    features = walk.features
+    groups, of_network, returns = group_features(problem), network_features(problem), []
     for _ in range(SHUFFLES):
-        walk.features = features[rng.permutation(len(features))]
+        walk = Walk(problem, stacked(groups[rng.permutation(len(groups))], of_network))
         agent.walk_allocation(walk)
         returns.append(paid(problem, walk))
     return float(np.mean(returns))

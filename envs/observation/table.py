@@ -115,12 +115,12 @@ def observations(problem: Problem) -> Features:
         Shape `(groups, len(OBSERVATION))`; zeros at `STEP_AT`.
     """
     if problem not in _SEEN:
-        _SEEN[problem] = _observations(problem)
+        _SEEN[problem] = stacked(group_features(problem), network_features(problem))
     return _SEEN[problem]
 
 
-def _observations(problem: Problem) -> Features:
-    groups, of_network = group_features(problem), network_features(problem)
+def stacked(groups: Features, of_network: Features) -> Features:
+    """Return observations made of features, as `observations` does."""
     count = len(groups)
     padded = np.pad(groups, ((NEIGHBOURS, NEIGHBOURS), (0, 0)))
     near = [padded[NEIGHBOURS + place :][:count] for place in _NEAR]

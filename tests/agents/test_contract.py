@@ -18,9 +18,10 @@ from rlprune.agents import (
     agent_named,
     strategy_named,
 )
+from rlprune.agents.trials import Trials
 from rlprune.cost.budget import Budget
 from rlprune.data.splits import DataSplits
-from rlprune.envs import OBSERVATION
+from rlprune.envs import OBSERVATION, Walk
 from rlprune.errors import BudgetError
 from rlprune.evaluate.evaluator import Evaluator
 from rlprune.problem import Problem
@@ -236,6 +237,29 @@ class TestPPO:
             scores.append(plain.evaluate(proposal.plan).score)
         assert scores == sorted(scores, reverse=True)
         assert scores[-1] <= plain.reference.measurement.score
+
+    def test_what_the_policy_samples_is_evolved_by_half_of_the_evaluations(
+        self, run: Run, fresh_plain: Problem, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        agent, walk = run.training.agent, Walk(fresh_plain)
+        own = fresh_plain.decode(agent.walk_allocation(walk))
+        scored: list[Plan] = []
+        score = Trials.score
+
+        def watched(self: Trials, plans: Sequence[Plan]) -> list[float]:
+            scored.extend(plans)
+            return score(self, plans)
+
+        monkeypatch.setattr(Trials, "score", watched)
+        asked = iter(range(1000))
+        actions = PPOAgent.actions
+        monkeypatch.setattr(
+            PPOAgent, "actions", lambda *args, **named: (next(asked), actions(*args, **named))[1]
+        )
+        agent.propose(fresh_plain, 20)
+        assert scored[0] == own
+        assert next(asked) == 10
+        assert len({plan.key for plan in scored}) >= 20
 
     def test_a_bad_policy_falls_back_on_the_heuristic_and_says_so(
         self, run: Run, plain: Problem, monkeypatch: pytest.MonkeyPatch

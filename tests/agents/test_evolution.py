@@ -7,8 +7,8 @@ from collections import deque
 import numpy as np
 import pytest
 
-from rlprune.agents import RandomSearchAgent
-from rlprune.agents.evolution import EvolutionAgent, EvolutionSettings
+from rlprune.agents import RandomSearchAgent, evolution
+from rlprune.agents.evolution import EvolutionAgent, EvolutionSettings, evolve
 from rlprune.agents.space import Space
 from rlprune.agents.trials import Trials
 from rlprune.problem import Problem
@@ -25,8 +25,7 @@ def test_children_inherit_every_coordinate_from_a_parent(plain: Problem) -> None
     space, rng = Space(plain, False), np.random.default_rng(0)
     zeros, ones = np.zeros(space.size), np.ones(space.size)
     alive = deque([(0.5, zeros), (0.5, ones)])
-    agent = EvolutionAgent(settings=settings)
-    born = np.array([agent._child(space, alive, rng) for _ in range(64)])
+    born = np.array([evolution._child(space, alive, rng, settings) for _ in range(64)])
     assert set(np.unique(born)) == {0.0, 1.0}
     assert (born.min(1) < born.max(1)).any()  # of both
 
@@ -35,8 +34,7 @@ def test_the_best_of_a_tournament_is_the_parent(plain: Problem) -> None:
     settings = EvolutionSettings(tournament=3, crossover=0.0, together=0.0, leap=0.0)
     space, rng = Space(plain, False), np.random.default_rng(0)
     alive = deque((float(i), np.full(space.size, i)) for i in range(3))
-    agent = EvolutionAgent(settings=settings)
-    assert all((agent._child(space, alive, rng) == 0).all() for _ in range(20))
+    assert all((evolution._child(space, alive, rng, settings) == 0).all() for _ in range(20))
 
 
 def test_the_oldest_dies_even_if_it_is_the_best(
@@ -44,20 +42,23 @@ def test_the_oldest_dies_even_if_it_is_the_best(
 ) -> None:
     settings = EvolutionSettings(population=6, tournament=6, children=2)
     parents: list[list[float]] = []
-    parent = EvolutionAgent._parent
+    parent = evolution._parent
 
     def watched(
-        self: EvolutionAgent, alive: deque[tuple[float, np.ndarray]], rng: np.random.Generator
+        alive: deque[tuple[float, np.ndarray]],
+        rng: np.random.Generator,
+        settings: EvolutionSettings,
     ) -> np.ndarray:
         parents.append([score for score, _ in alive])
-        return parent(self, alive, rng)
+        return parent(alive, rng, settings)
 
     count = iter(range(1000))
-    monkeypatch.setattr(EvolutionAgent, "_parent", watched)
+    monkeypatch.setattr(evolution, "_parent", watched)
     monkeypatch.setattr(Trials, "score", lambda self, plans: [float(next(count)) for _ in plans])
     monkeypatch.setattr(Trials, "open", property(lambda _: len(parents) < 40))
+    first = [np.zeros(len(plain.graph.groups))] * 6
     with Trials(plain, 100, "evolution") as trials:
-        EvolutionAgent(settings=settings)._evolve(Space(plain, False), trials)
+        evolve(Space(plain, False), trials, first, np.random.default_rng(0), settings)
     assert parents[0] == [0, 1, 2, 3, 4, 5]
     assert min(parents[-1]) > 5  # worse than all of the first generation, and yet alive
     assert all(len(alive) == 6 for alive in parents)
