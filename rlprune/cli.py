@@ -13,6 +13,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from rlprune.agents.adapting import AdaptingAgent
+from rlprune.agents.base import Agent
 from rlprune.agents.bundle import load_agent, save_agent
 from rlprune.agents.chosen import agent_for, is_folder
 from rlprune.agents.comparison import compare
@@ -200,6 +202,8 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
     """Prune one model with an agent; the run folder appears whole or not at all."""
     check_free(settings.out)
     agent = agent_for(str(settings.agent), settings.seed)
+    if settings.adapt:
+        agent = _adapting(agent, settings)
     constraints = [Constraint.parse(text) for text in settings.constraint]
     budget = budget_or_default(settings.budget, is_constrained=bool(constraints))
     problem = _problem(settings, settings.model, data_from(settings), budget)
@@ -247,6 +251,15 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
     if pruned.interrupted:
         raise KeyboardInterrupt
     return result
+
+
+def _adapting(agent: Agent, settings: ApplySettings) -> AdaptingAgent:
+    if not isinstance(agent, PPOAgent):
+        raise AgentError(
+            f"{settings.agent} is no trained agent that could adapt; leave --adapt out, or give "
+            "the folder of one"
+        )
+    return AdaptingAgent(agent, settings.adapt)
 
 
 def run_compare(settings: CompareSettings, words: Sequence[str]) -> Comparison:

@@ -198,6 +198,8 @@ class ApplySettings(SearchSettings):
     evaluations: int = Field(default=0, ge=0)
     """Plans to sample and measure before choosing, with constraints at each kept fraction that is
     tried; 0 takes the agent's first answer."""
+    adapt: int = Field(default=0, ge=0)
+    """Episodes that a trained agent is first trained further on this network and budget."""
     finetune_epochs: int = Field(default=0, ge=0)
     """Epochs of the standard recipe after pruning."""
     out: Path

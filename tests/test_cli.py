@@ -165,6 +165,10 @@ def test_a_config_file_gives_flags_and_typed_ones_win(tmp_path: Path) -> None:
         (("train", "--model", "no/such.py:factory", "--out", "OUT"), "such.py"),
         (("train", "--model", "mlp", "--config", "no.toml", "--out", "OUT"), "no.toml"),
         (("apply", "nowhere", "--model", "mlp", "--out", "OUT"), "agent.json is missing"),
+        (
+            ("apply", "uniform", "--model", "mlp", "--adapt", "8", "--out", "OUT"),
+            "uniform is no trained agent",
+        ),
         (("review", "nowhere"), "result.json is missing"),
         (("trian", "--model", "mlp"), "train"),
         (("train", "--modle", "mlp", "--out", "OUT"), "--model"),

@@ -1,0 +1,42 @@
+"""A trained policy that is first trained a little further on the network that it is applied to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rlprune.agents.base import Proposal
+from rlprune.agents.ppo import PPOAgent
+from rlprune.agents.training import train_agent
+from rlprune.config import PPOSettings
+from rlprune.problem import Problem
+
+
+@dataclass(frozen=True)
+class AdaptingAgent:
+    """Continues PPO on the one problem before it proposes; the policy it starts from stays.
+
+    Attributes:
+        start: the policy.
+        episodes: evaluations spent on training, rounded up to whole updates of as many episodes as
+            `PPOSettings` has by default.
+    """
+
+    start: PPOAgent
+    episodes: int
+    name = "ppo"
+
+    def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
+        """Train, then propose as `PPOAgent` does; Ctrl-C ends the training, not the proposal."""
+        few = PPOSettings().episodes_per_update
+        training = train_agent(
+            [problem],
+            self.episodes,
+            settings=self.start.settings.model_copy(update={"episodes_per_update": few}),
+            rewards=self.start.reward,
+            seed=self.start.seed,
+            start=self.start,
+        )
+        agent = replace(training.agent, seed=self.start.seed)
+        if training.interrupted:
+            return replace(agent.propose(problem), interrupted=True)
+        return agent.propose(problem, evaluations)

@@ -1,0 +1,53 @@
+"""Adaptation continues a policy on one problem, pays for it, and leaves the policy as it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rlprune.agents.adapting import AdaptingAgent
+from rlprune.agents.policy import new_policy
+from rlprune.agents.ppo import PPOAgent
+from rlprune.config import PPOSettings, RewardSettings
+from rlprune.problem import Problem
+
+NO_LATENCY = RewardSettings(latency=0.0)
+
+
+@pytest.fixture
+def agent() -> PPOAgent:
+    torch.manual_seed(0)
+    settings = PPOSettings(episodes_per_update=64)
+    return PPOAgent(new_policy(settings), settings, NO_LATENCY)
+
+
+def test_it_starts_as_the_heuristic_and_every_episode_is_charged(
+    agent: PPOAgent, fresh_plain: Problem
+) -> None:
+    assert agent.propose(fresh_plain).plan == fresh_plain.reference.plan
+    before = agent.state()
+    used = fresh_plain.uses()
+    proposal = AdaptingAgent(agent, 20).propose(fresh_plain)
+    spent = fresh_plain.ledger.since(used)
+    # Three updates of eight; the policy without exploration before and after them.
+    assert 24 <= spent.evaluations + spent.cache_hits <= 26
+    assert proposal.plan != fresh_plain.reference.plan
+    assert all(torch.equal(value, before[name]) for name, value in agent.state().items())
+
+
+def test_an_interrupted_adaptation_still_proposes(
+    agent: PPOAgent, fresh_plain: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh_plain.reference  # noqa: B018
+    evaluate, calls = type(fresh_plain.evaluator).evaluate_many, []
+
+    def interrupted(self: object, plans: list[object], **options: object) -> object:
+        calls.append(len(plans))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return evaluate(self, plans, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(fresh_plain.evaluator), "evaluate_many", interrupted)
+    proposal = AdaptingAgent(agent, 80).propose(fresh_plain, 50)
+    assert proposal.interrupted
+    assert fresh_plain.budget.usage(fresh_plain.costs, proposal.plan.widths) <= 1
