@@ -13,6 +13,7 @@ from rlprune.graph.group_graph import GroupGraph
 from rlprune.latency.provider import LatencyProvider
 
 _LEAST_STEPS = 4
+_DECIMALS = 9  # of a kept latency
 
 
 class Costs:
@@ -61,7 +62,8 @@ class Costs:
                     "the problem was built without latency; build it with a latency budget, or "
                     "with measure_latency=True"
                 )
-            return self.latency.kept(widths)
+            # In floating point a sum of many at once is not quite the sum of one alone.
+            return np.asarray(np.round(self.latency.kept(widths), _DECIMALS))
         cost, dense = self._analytics[quantity]
         return np.asarray(cost(widths) / dense)
 

@@ -193,6 +193,26 @@ def test_the_least_reachable_budget_keeps_the_floors_and_less_is_refused_with_th
         too_low.check_reachable(Costs(graph))
 
 
+class Summing:
+    """Charges every channel alike; sums of many width vectors at once are rounded otherwise."""
+
+    def __init__(self, graph: GroupGraph) -> None:
+        self._dense = float(graph.widths.sum())
+
+    def kept(self, widths: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        many = np.asarray(widths)
+        return many.sum(-1) / self._dense * (1 + 2**-51 * (many.ndim > 1))
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_least_latency_is_met_however_sums_are_rounded(name: str) -> None:
+    costs = Costs(GRAPHS[name], Summing(GRAPHS[name]))
+    least = Budget((("latency", costs.reachable("latency")),))
+    widths = least.decode(costs, np.ones(len(GRAPHS[name].groups)))
+    assert widths.tolist() == narrowest(GRAPHS[name]).tolist()
+    assert least.usage(costs, widths) <= 1
+
+
 def test_two_limits_hold_at_once_and_each_can_be_the_tight_one() -> None:
     graph = GRAPHS["plain_cnn"]
     ones = np.ones(len(graph.groups))
