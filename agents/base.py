@@ -25,6 +25,7 @@ class Proposal:
         interrupted: whether Ctrl-C ended the search early; the plan is the best until then.
         front: plans within the budget of which none is better and cheaper than another, cheapest
             first; empty unless the agent looks for them.
+        runners_up: the next best plans by search score, best first; empty without evaluations.
     """
 
     plan: Plan
@@ -33,6 +34,7 @@ class Proposal:
     history: tuple[float, ...] = ()
     interrupted: bool = False
     front: tuple[Plan, ...] = ()
+    runners_up: tuple[Plan, ...] = ()
 
 
 class Agent(Protocol):

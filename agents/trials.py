@@ -12,6 +12,9 @@ from rlprune.problem import Problem
 from rlprune.progress import progress_bar
 from rlprune.surgery.plan import Plan
 
+MOST_KEPT = 16
+"""Plans that are remembered, the best first."""
+
 _MOST_STALLS = 30  # batches without a new plan, before a search is taken to have seen them all
 
 
@@ -35,7 +38,7 @@ class Trials:
         self.history: list[float] = []
         self._problem, self._allowed, self._method = problem, evaluations, method
         self._known: dict[bytes, float] = {}
-        self._best: Plan | None = None
+        self._best: list[tuple[float, Plan]] = []
         self._stalls = 0
         self._interrupted = False
         self._stack = ExitStack()
@@ -54,7 +57,7 @@ class Trials:
         trace: TracebackType | None,
     ) -> bool:
         self._stack.close()
-        self._interrupted = isinstance(error, KeyboardInterrupt) and self._best is not None
+        self._interrupted = isinstance(error, KeyboardInterrupt) and bool(self._best)
         return self._interrupted
 
     @property
@@ -90,18 +93,20 @@ class Trials:
     def _remember(self, plan: Plan, score: float, feasible: bool) -> None:
         self._known[plan.key] = score
         least = self.history[-1] if self.history else math.inf
-        if feasible and (self._best is None or score < least):
-            self._best = plan
+        if feasible:
+            self._best = sorted([*self._best, (score, plan)], key=lambda one: one[0])[:MOST_KEPT]
         self.history.append(min(least, score) if feasible else least)
 
     def proposal(self, front: Sequence[Plan] = ()) -> Proposal:
         """Propose the best plan that was found."""
-        if self._best is None:
+        if not self._best:
             raise ValueError("a search needs at least one plan that may be proposed")
+        best, *others = (plan for _, plan in self._best)
         return Proposal(
-            self._best,
+            best,
             self._method,
             history=tuple(self.history),
             interrupted=self._interrupted,
             front=tuple(front),
+            runners_up=tuple(others),
         )

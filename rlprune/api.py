@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -24,6 +24,7 @@ from rlprune.latency.end_to_end import EndToEnd
 from rlprune.latency.timing import Ratio
 from rlprune.models.registry import LoadedModel
 from rlprune.problem import Problem
+from rlprune.recipes.finalists import best_finalist
 from rlprune.recipes.finetune import finetune, steps_of
 from rlprune.report.measure import measure_for_report
 from rlprune.report.result import Measured
@@ -139,6 +140,7 @@ def prune_problem(
     evaluations: int = 0,
     *,
     constraints: Sequence[Constraint] = (),
+    finalists: int = 1,
     finetune_epochs: int = 0,
     recipe: RecipeSettings | None = None,
     latency: LatencySettings | None = None,
@@ -154,7 +156,7 @@ def prune_problem(
         found = smallest(problem, agent, requirements, evaluations)
         aimed, proposal = found.problem, found.proposal
     else:
-        proposal = agent.propose(problem, evaluations)
+        proposal = _judged(problem, agent.propose(problem, evaluations), finalists, seed)
     timing = (latency or LatencySettings()).model_copy(
         update={"rounds": REPORT_ROUNDS, "round_ms": REPORT_ROUND_MS}
     )
@@ -188,6 +190,19 @@ def prune_problem(
         confirmed=confirmed,
         outcomes=tuple(requirements.check(pruned)) if constraints else (),
     )
+
+
+def _judged(problem: Problem, proposal: Proposal, finalists: int, seed: int) -> Proposal:
+    """Let the validation split choose among the best plans and the heuristic's."""
+    heuristic = problem.reference.plan
+    plans = [proposal.plan, *proposal.runners_up][: max(1, finalists - 1)]
+    if finalists == 1 or proposal.interrupted:
+        return proposal
+    try:
+        plan = best_finalist(problem, [*plans, heuristic], seed)
+    except KeyboardInterrupt:
+        return replace(proposal, interrupted=True)
+    return replace(proposal, plan=plan, fallback=plan == heuristic)
 
 
 def _confirmed(problem: Problem, plan: Plan, timing: LatencySettings) -> Confirmed | None:

@@ -205,6 +205,11 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
     if settings.adapt:
         agent = _adapting(agent, settings)
     constraints = [Constraint.parse(text) for text in settings.constraint]
+    if constraints and settings.finalists > 1:
+        raise RLPruneError(
+            "finalists are chosen by validation, which constraints decide already; leave "
+            "--finalists or --constraint out"
+        )
     budget = budget_or_default(settings.budget, is_constrained=bool(constraints))
     problem = _problem(settings, settings.model, data_from(settings), budget)
     _print_reachable([problem])
@@ -214,6 +219,7 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
             agent,
             settings.evaluations,
             constraints=constraints,
+            finalists=settings.finalists,
             finetune_epochs=settings.finetune_epochs,
             recipe=settings.recipe,
             latency=settings.latency,

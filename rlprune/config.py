@@ -200,6 +200,9 @@ class ApplySettings(SearchSettings):
     tried; 0 takes the agent's first answer."""
     adapt: int = Field(default=0, ge=0)
     """Episodes that a trained agent is first trained further on this network and budget."""
+    finalists: int = Field(default=1, ge=1, le=16)
+    """Best plans by search score, the heuristic's among them, that are fine-tuned for 50 steps; the
+    validation split chooses. 1 takes the best by search score."""
     finetune_epochs: int = Field(default=0, ge=0)
     """Epochs of the standard recipe after pruning."""
     out: Path

@@ -19,12 +19,13 @@ from bench import BenchSettings, Row, interval, publish
 from torch import nn
 
 from rlprune.compare.statistics import estimate
-from rlprune.compare.training import QUICK_BATCH, QUICK_STEPS, standard_steps
+from rlprune.compare.training import standard_steps
 from rlprune.config import RecipeSettings
 from rlprune.cost.budget import Budget
 from rlprune.data.registry import load_data
 from rlprune.evaluate.recalibrate import recalibrate
 from rlprune.problem import Problem
+from rlprune.recipes.finalists import QUICK_BATCH, QUICK_STEPS
 from rlprune.recipes.finetune import finetune
 from rlprune.recipes.teacher import RememberingTeacher
 from rlprune.surgery.plan import Plan

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from rlprune.compare.training import QUICK_BATCH, QUICK_STEPS
 from rlprune.config import EvaluationSettings, RecipeSettings
 from rlprune.cost.budget import Budget
 from rlprune.data import DataSplits, load_data
@@ -21,6 +20,7 @@ from rlprune.evaluate.search_score.learned import BASES
 from rlprune.evaluate.search_score.registry import SEARCH_SCORES
 from rlprune.models import load_model
 from rlprune.problem import Problem
+from rlprune.recipes.finalists import QUICK_BATCH, QUICK_STEPS
 from rlprune.recipes.finetune import finetune
 from rlprune.recipes.teacher import RememberingTeacher
 from rlprune.surgery.plan import Plan

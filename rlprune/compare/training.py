@@ -19,10 +19,10 @@ from rlprune.evaluate.evaluator import measure_quality
 from rlprune.evaluate.recalibrate import recalibrate
 from rlprune.evaluate.tasks import Task
 from rlprune.problem import Problem
+from rlprune.recipes.finalists import QUICK_BATCH, QUICK_STEPS
 from rlprune.recipes.finetune import finetune, steps_of
 from rlprune.surgery.plan import Plan
 
-QUICK_STEPS, QUICK_BATCH = 50, 64
 EPOCHS, MOST_STEPS = 5, 240
 
 

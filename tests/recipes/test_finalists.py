@@ -1,0 +1,69 @@
+"""Finalists: who is tried, and who wins."""
+
+from __future__ import annotations
+
+import pytest
+
+from rlprune.agents.evolution import EvolutionAgent
+from rlprune.api import prune_problem
+from rlprune.problem import Problem
+from rlprune.recipes import finalists
+from rlprune.recipes.finalists import best_finalist
+from rlprune.surgery.plan import Plan
+
+
+def test_validation_after_a_short_training_chooses(plain: Problem) -> None:
+    narrow, wide = Plan.uniform(plain.graph, 0.1), Plan.uniform(plain.graph, 0.9)
+    assert best_finalist(plain, [narrow, wide]) == wide
+    assert best_finalist(plain, [wide, narrow]) == wide
+
+
+def test_of_equals_the_first_by_search_score_wins(
+    plain: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finalists, "_quality", lambda *_: 0.5)
+    plans = [Plan.uniform(plain.graph, kept) for kept in (0.3, 0.9)]
+    assert best_finalist(plain, plans) == plans[0]
+
+
+def test_the_best_plans_of_a_search_and_the_heuristics_are_tried(
+    fresh_plain: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposal = EvolutionAgent(seed=1).propose(fresh_plain, 30)
+    best = [proposal.plan, *proposal.runners_up]
+    scores = [fresh_plain.evaluate(plan).score for plan in best]
+    assert scores == sorted(scores)
+    assert len(set(plan.key for plan in best)) == len(best) == 16
+    tried: list[Plan] = []
+
+    def liked(problem: Problem, plan: Plan, seed: int) -> float:
+        tried.append(plan)
+        return float(plan == best[1])
+
+    monkeypatch.setattr(finalists, "_quality", liked)
+    pruned = prune_problem(fresh_plain, EvolutionAgent(seed=1), 30, finalists=4)
+    assert tried == [*best[:3], fresh_plain.reference.plan]
+    assert pruned.plan == best[1]
+    assert not pruned.proposal.fallback
+
+
+def test_the_heuristic_may_win_which_is_said(
+    fresh_plain: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heuristic = fresh_plain.reference.plan
+    monkeypatch.setattr(finalists, "_quality", lambda _, plan, __: float(plan == heuristic))
+    pruned = prune_problem(fresh_plain, EvolutionAgent(seed=1), 10, finalists=2)
+    assert pruned.plan == heuristic
+    assert pruned.proposal.fallback
+
+
+def test_an_interruption_keeps_what_the_search_found(
+    fresh_plain: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finalists, "_quality", interrupted)
+    pruned = prune_problem(fresh_plain, EvolutionAgent(seed=1), 10, finalists=2)
+    assert pruned.interrupted
+    assert pruned.plan == EvolutionAgent(seed=1).propose(fresh_plain, 10).plan
