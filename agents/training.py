@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecMonitor
+from torch import Tensor
 
 from rlprune.agents.callbacks import PruningCallback
 from rlprune.agents.policy import ResidualPolicy, policy_arguments
@@ -79,7 +82,7 @@ def train_agent(
     settings = settings or PPOSettings()
     rewards = rewards or RewardSettings()
     count = settings.episodes_per_update
-    env = PruningVecEnv(problems, count, rewards)
+    env = PruningVecEnv(problems, count, rewards, settings.siblings)
     ppo = PPO(
         ResidualPolicy,
         VecMonitor(env),
@@ -87,6 +90,8 @@ def train_agent(
         n_steps=env.longest,
         batch_size=env.longest * count,
         rollout_buffer_class=WalkedSteps,
+        rollout_buffer_kwargs={"siblings": settings.siblings},
+        vf_coef=0.0,
         n_epochs=settings.n_epochs,
         gamma=1.0,
         gae_lambda=1.0,
@@ -137,7 +142,26 @@ def train_agent(
 
 
 class WalkedSteps(RolloutBuffer):
-    """A rollout as one batch, without the steps in which environments waited."""
+    """A rollout of one episode each as one batch, without the steps in which environments waited.
+
+    An episode is as good as its return beats the mean of its siblings' on the same problem (leave
+    one out, Kool et al., 2019): what is hard about a problem cancels out, and no value function has
+    to know it.
+
+    Args:
+        siblings: environments in a row that walk through the same problem.
+    """
+
+    def __init__(self, *args: Any, siblings: int, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._siblings = siblings
+
+    def compute_returns_and_advantage(self, last_values: Tensor, dones: npt.NDArray[Any]) -> None:
+        """Compare siblings; every step of an episode has the same advantage."""
+        super().compute_returns_and_advantage(last_values, dones)
+        paid = self.rewards.sum(axis=0).reshape(-1, self._siblings)
+        others = (paid.sum(axis=1, keepdims=True) - paid) / (self._siblings - 1)
+        self.advantages[:] = (paid - others).reshape(-1)
 
     def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
         """Yield everything at once."""

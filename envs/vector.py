@@ -29,6 +29,7 @@ class PruningVecEnv(DummyVecEnv):
         problems: the pool that every environment draws from.
         count: how many environments.
         settings: weights of the reward.
+        siblings: how many environments in a row walk through the same problem, drawn by the first.
 
     Attributes:
         longest: groups of the network that has most.
@@ -37,18 +38,22 @@ class PruningVecEnv(DummyVecEnv):
     envs: list[ChannelPruningEnv]  # type: ignore[assignment]
 
     def __init__(
-        self, problems: Sequence[Problem], count: int, settings: RewardSettings | None = None
+        self,
+        problems: Sequence[Problem],
+        count: int,
+        settings: RewardSettings | None = None,
+        siblings: int = 1,
     ) -> None:
         super().__init__([lambda: ChannelPruningEnv(problems, settings)] * count)
         self.longest = max(len(problem.graph.groups) for problem in problems)
+        self._siblings = siblings
         self._step = 0
 
     def reset(self) -> VecEnvObs:
         """Start an episode in every environment."""
         super().reset()
         self._step = 0
-        for i, env in enumerate(self.envs):
-            self._show(i, env.walk.observation())
+        self._begin()
         return self._obs_from_buf()
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -65,10 +70,22 @@ class PruningVecEnv(DummyVecEnv):
             infos.append(info | {"TimeLimit.truncated": False})
             if done:
                 infos[i]["terminal_observation"] = observation
-                observation, self.reset_infos[i] = env.reset()
+                _, self.reset_infos[i] = env.reset()
             self.buf_rews[i], self.buf_dones[i] = paid, done
-            self._show(i, observation)
+        if ended:
+            self._begin()
+        else:
+            for i, env in enumerate(self.envs):
+                self._show(i, env.walk.observation())
         return self._obs_from_buf(), np.copy(self.buf_rews), np.copy(self.buf_dones), infos
+
+    def _begin(self) -> None:
+        """Let siblings walk through the problem that the first of them drew."""
+        for i, env in enumerate(self.envs):
+            if i % self._siblings:
+                same = {"problem": self.reset_infos[i - 1]["problem"]}
+                _, self.reset_infos[i] = env.reset(options=same)
+            self._show(i, env.walk.observation())
 
     def _waits(self, i: int) -> bool:
         return self._step < self.longest - len(self.envs[i].walk.problem.graph.groups)

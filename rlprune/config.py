@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import tyro
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tyro.conf import Positional
 
 Quantity = Literal["macs", "params", "latency"]
@@ -85,6 +85,8 @@ class PPOSettings(Settings):
     """Adam step size."""
     episodes_per_update: int = Field(default=8, ge=2)
     """Episodes collected before each update."""
+    siblings: int = Field(default=4, ge=2)
+    """Episodes of an update on one problem; each is judged by the mean return of the others."""
     n_epochs: int = Field(default=8, ge=1)
     """Passes over the collected episodes per update."""
     clip_range: float = Field(default=0.2, gt=0)
@@ -95,6 +97,15 @@ class PPOSettings(Settings):
     """Standard deviation of the actions at the start, in units of the action range."""
     hidden: int = Field(default=64, ge=1)
     """Units in each of the two hidden layers of policy and value function."""
+
+    @model_validator(mode="after")
+    def _whole_families(self) -> Self:
+        if self.episodes_per_update % self.siblings:
+            raise ValueError(
+                f"{self.episodes_per_update} episodes per update are not whole sets of "
+                f"{self.siblings} siblings"
+            )
+        return self
 
 
 class RecipeSettings(Settings):

@@ -182,15 +182,23 @@ def test_an_update_learns_from_every_step_that_was_walked_and_from_no_other(
             yield batch
 
     monkeypatch.setattr(WalkedSteps, "get", watched)
-    settings = PPOSettings(episodes_per_update=6, n_epochs=1)
-    returns = train_agent(pool, 6, settings=settings, rewards=NO_LATENCY, seed=2).returns
+    settings = PPOSettings(episodes_per_update=12, siblings=2, n_epochs=1)
+    returns = train_agent(pool, 12, settings=settings, rewards=NO_LATENCY, seed=2).returns
     (batch,) = batches
     lengths = [len(problem.graph.groups) for problem in pool]
-    counts = {walks: walks * lengths[0] + (6 - walks) * lengths[1] for walks in range(1, 6)}
-    assert len(batch.observations) in counts.values()
+    counts = {walks * lengths[0] + (12 - walks) * lengths[1] for walks in range(2, 12, 2)}
+    assert len(batch.observations) in counts
     assert batch.observations.any(1).all()
     # Undiscounted with one payment: every step of a walk returns what the walk was paid.
     assert {round(value, 4) for value in batch.returns.tolist()} == {round(r, 4) for r in returns}
+    # A walk is as good as it beats the others on its problem: here a single one.
+    margins = {round(abs(a - b), 4) for a, b in zip(returns[::2], returns[1::2], strict=True)}
+    assert {round(abs(value), 4) for value in batch.advantages.tolist()} == margins
+
+
+def test_episodes_that_are_no_whole_sets_of_siblings_are_refused() -> None:
+    with pytest.raises(ValueError, match="6 episodes per update are not whole sets of 4"):
+        PPOSettings(episodes_per_update=6)
 
 
 def test_training_goes_on_from_a_given_policy(run: Run) -> None:

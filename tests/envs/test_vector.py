@@ -78,6 +78,25 @@ def test_each_environment_does_what_it_would_do_alone_but_for_waiting(pool: list
     assert lengths == {3, 5}
 
 
+def test_siblings_walk_through_the_problem_that_the_first_of_them_drew(
+    pool: list[Problem],
+) -> None:
+    env = PruningVecEnv(pool, 9, NO_LATENCY, siblings=3)
+    env.seed(7)
+    env.reset()
+    drawn = set()
+    for of_round in actions(8, env):
+        indices = [info["problem"] for info in env.reset_infos]
+        assert indices[::3] == indices[1::3] == indices[2::3]
+        drawn.add(tuple(indices[::3]))
+        for of_step in of_round:
+            _, _, dones, infos = env.step(of_step)
+        assert dones.all()
+        assert [info["problem"] for info in infos] == indices
+    assert len(drawn) > 3
+    assert any(len(set(indices)) > 1 for indices in drawn)
+
+
 def test_plans_of_one_network_are_measured_in_one_call(
     pool: list[Problem], calls: list[int]
 ) -> None:
