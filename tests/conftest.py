@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -23,6 +24,10 @@ from rlprune.problem import Problem
 ROOT = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)
+
+# How long an example takes says nothing about it on a busy machine.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # Nothing that a test stores may reach the developer's own cache, nor the other way round.
 _CACHE = tempfile.TemporaryDirectory(prefix="rlprune-tests-")

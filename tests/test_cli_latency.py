@@ -71,7 +71,7 @@ def test_a_cache_folder_is_filled_and_used(
     cache = tmp_path / "cache"
     words = ["apply", str(agent), "--model", "mlp", *LATENCY, *QUICK, "--cache-dir", str(cache)]
     main([*words, "--out", str(tmp_path / "one")])
-    assert len(list(cache.iterdir())) == 3  # profile, latency table, granularity
+    assert len(list(cache.iterdir())) == 4  # profile, reconstruction, latency table, granularity
 
     def unexpected(*_: object, **__: object) -> None:
         raise AssertionError("measured again")

@@ -229,14 +229,15 @@ class TestPPO:
         assert problem.graph.bypassed(plan.kept) == list(problem.graph.blocks)
         assert problem.budget.usage(problem.costs, plan.widths) <= 1
 
-    def test_more_evaluations_never_make_the_plan_worse(self, run: Run, plain: Problem) -> None:
-        scores = []
+    def test_no_evaluation_makes_the_plan_worse_than_the_policys_own(
+        self, run: Run, plain: Problem
+    ) -> None:
+        own = plain.evaluate(run.training.agent.propose(plain).plan).score
         for allowed in (1, 4, 16):
             proposal = run.training.agent.propose(plain, allowed)
             assert list(proposal.history) == sorted(proposal.history, reverse=True)
-            scores.append(plain.evaluate(proposal.plan).score)
-        assert scores == sorted(scores, reverse=True)
-        assert scores[-1] <= plain.reference.measurement.score
+            found = plain.evaluate(proposal.plan).score
+            assert found <= min(own, plain.reference.measurement.score)
 
     def test_what_the_policy_samples_is_evolved_by_half_of_the_evaluations(
         self, run: Run, fresh_plain: Problem, monkeypatch: pytest.MonkeyPatch

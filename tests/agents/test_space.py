@@ -31,7 +31,7 @@ def test_a_vector_means_what_the_actions_of_an_agent_mean(problem_of: GetProblem
     np.testing.assert_allclose(Space(problem, True).allocation(actions), walk.allocation())
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(shift=st.floats(-0.2, 0.2), seed=st.integers(0, 50))
 def test_a_common_shift_of_all_channels_means_nothing(
     plain: Problem, shift: float, seed: int

@@ -65,7 +65,7 @@ def brute_force(costs: Costs, scores: ChannelScores, budget: Budget) -> npt.NDAr
     raise AssertionError("out of reach")
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(case=scored())
 def test_no_width_grows_with_the_threshold_and_floors_and_steps_hold(
     case: tuple[Costs, ChannelScores],
@@ -82,7 +82,7 @@ def test_no_width_grows_with_the_threshold_and_floors_and_steps_hold(
         assert (narrower >= costs.floors).all()
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(case=scored(), where=st.lists(st.floats(0, 1), min_size=2, max_size=2))
 def test_kept_sets_are_nested_between_budgets(
     case: tuple[Costs, ChannelScores], where: list[float]

@@ -116,7 +116,7 @@ def test_free_channels_go_before_those_that_cost_something() -> None:
 # Curves
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(name=st.sampled_from(sorted(GRAPHS)), seed=st.integers(0, 10**6))
 def test_curves_meet_what_was_measured_and_never_fall_as_more_goes(name: str, seed: int) -> None:
     graph = GRAPHS[name]

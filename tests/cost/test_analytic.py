@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rlprune.cost.analytic import AnalyticCost, Term
@@ -31,7 +31,6 @@ def brute_force(all_terms: list[Term], widths: list[int]) -> int:
     return round(total)
 
 
-@settings(deadline=None)
 @given(
     all_terms=st.lists(terms(), max_size=5),
     widths=st.lists(
@@ -48,7 +47,6 @@ def test_costs_are_the_sum_of_the_products_for_one_and_for_many_width_vectors(
     assert cost(np.array([widths, widths])).tolist() == [expected, expected]
 
 
-@settings(deadline=None)
 @given(name=st.sampled_from(sorted(GRAPHS)), seed=st.integers(0, 1000))
 def test_one_width_changed_at_a_time_costs_what_the_whole_vector_costs(
     name: str, seed: int

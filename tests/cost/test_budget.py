@@ -68,7 +68,7 @@ def cases(
     return graph, Budget(tuple(limits)), allocation
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(case=cases())
 def test_decoded_widths_meet_budget_floors_and_steps_and_nothing_more_fits(
     case: tuple[GroupGraph, Budget, npt.NDArray[np.float64]],
@@ -85,7 +85,7 @@ def test_decoded_widths_meet_budget_floors_and_steps_and_nothing_more_fits(
         assert budget.usage(Costs(graph), grown) > 1.0
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(case=cases(WITH_BLOCKS))
 def test_blocks_go_where_the_allocation_is_zero_and_only_there(
     case: tuple[GroupGraph, Budget, npt.NDArray[np.float64]],
@@ -101,7 +101,7 @@ def test_blocks_go_where_the_allocation_is_zero_and_only_there(
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(case=cases(WITH_BLOCKS), scale=st.floats(0.01, 100))
 def test_how_large_a_share_a_block_has_does_not_matter_unless_it_is_zero(
     case: tuple[GroupGraph, Budget, npt.NDArray[np.float64]], scale: float
@@ -135,7 +135,7 @@ def test_what_a_removed_block_saves_goes_to_the_others_and_channels_inside_stay_
         assert widths[others].sum() > whole[others].sum()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(case=cases(), shift=st.integers(-20, 20))
 def test_a_common_scale_of_the_allocation_does_not_matter(
     case: tuple[GroupGraph, Budget, npt.NDArray[np.float64]], shift: int
@@ -157,7 +157,7 @@ def test_ties_do_not_hang_on_the_scale_of_the_allocation(name: str) -> None:
                 assert budget.decode(Costs(graph), even * scale).tolist() == widths.tolist()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(case=cases())
 def test_usage_is_the_cost_over_what_is_allowed(
     case: tuple[GroupGraph, Budget, npt.NDArray[np.float64]],

@@ -35,7 +35,7 @@ def exactly(value: float) -> Ratio:
     return Ratio(value, value, value, 1.0, 1)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(NAMES),
     limit=st.floats(0.5, 0.9),

@@ -30,7 +30,7 @@ def test_what_the_user_asks_for_is_taken_as_it_is() -> None:
     assert set(rounding_of(graph, 16, round_to=3)) == {3}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(sorted(GRAPHS)),
     round_to=st.sampled_from([1, 2, 3, 8, 16]),

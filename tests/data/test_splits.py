@@ -43,7 +43,7 @@ def indices(split: Split) -> set[int]:
     return {int(image[0, 0, 0]) for image in split.tensors()[0]}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(count=st.integers(7, 3000), classes=st.integers(1, 10), seed=st.integers(0, 99))
 def test_the_splits_of_the_training_data_are_disjoint_and_lose_nothing(
     count: int, classes: int, seed: int

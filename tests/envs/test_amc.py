@@ -80,7 +80,7 @@ def test_the_checkers_of_gymnasium_and_stable_baselines_pass(
     check_env_for_sb3(AMCEnv(problem_of(name)), warn=False)  # it would rather have [-1, 1]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(NAMES),
     budget=st.sampled_from(BUDGETS),

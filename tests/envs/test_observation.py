@@ -169,7 +169,7 @@ def test_layers_are_read_by_what_they_do_and_not_by_the_place_of_a_dimension() -
     assert (ghost.producers, ghost.consumers, ghost.depthwise) == (2, 2, True)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(scores=st.lists(st.floats(0, 1e30), min_size=19, max_size=19))
 def test_features_are_finite_however_bad_a_block_is(
     scores: list[float], problem_of: GetProblem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -18,7 +18,6 @@ from rlprune.evaluate.batches import (
 
 
 @given(count=st.integers(1, 3000), most=st.none() | st.integers(2, 600), side=st.integers(1, 300))
-@settings(deadline=None)
 def test_batches_hold_every_sample_once_fit_and_are_never_of_one_unless_there_is_no_other(
     count: int, most: int | None, side: int
 ) -> None:

@@ -108,7 +108,7 @@ def test_what_mixes_channels_is_pruned_exactly_or_not_at_all(name: str) -> None:
     assert "second" in names
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(network=networks())
 @example(network=(4, [("cat",), ("swap halves",), ("swap halves",)]))
 @example(network=(4, [("shuffle", 2), ("gate first", 2)]))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -87,7 +87,6 @@ def test_a_floor_is_the_least_number_of_whole_atoms_that_is_enough(group: Group)
     assert group.floor - group.step < enough
 
 
-@settings(deadline=None)
 @given(group=groups(), data=st.data())
 def test_the_best_atoms_are_kept(group: Group, data: st.DataObject) -> None:
     scores = np.array(

@@ -36,7 +36,7 @@ def families(some: tuple[Entry, ...]) -> set[str]:
     return {entry.record.job.spec.family for entry in some}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_parts_are_disjoint_complete_and_by_name(
     entries: tuple[Entry, ...], data: st.DataObject

@@ -43,7 +43,7 @@ def test_samples_are_traced_and_pruned_to_three_tenths_of_their_macs(
     assert float(costs.kept("macs", widths)) <= 0.3
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     family=st.sampled_from(FAMILIES),
     shape=st.sampled_from(SHAPES),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rlprune.errors import PlanError, UnknownNameError
@@ -72,7 +72,6 @@ def test_uniform_one_keeps_everything_and_almost_nothing_keeps_the_floors(name: 
     assert Plan.uniform(graph, 1e-9).widths.tolist() == graph.floors.tolist()
 
 
-@settings(deadline=None)
 @given(name=st.sampled_from(sorted(GRAPHS)), kept=st.floats(1e-6, 1.0))
 def test_uniform_keeps_the_fraction_to_the_nearest_atom_but_never_less_than_the_floor(
     name: str, kept: float
