@@ -194,10 +194,10 @@ def prune_problem(
 
 def _judged(problem: Problem, proposal: Proposal, finalists: int, seed: int) -> Proposal:
     """Let the validation split choose among the best plans and the heuristic's."""
-    heuristic = problem.reference.plan
-    plans = [proposal.plan, *proposal.runners_up][: max(1, finalists - 1)]
     if finalists == 1 or proposal.interrupted:
         return proposal
+    heuristic = problem.reference.plan
+    plans = [proposal.plan, *proposal.runners_up][: finalists - 1]
     try:
         plan = best_finalist(problem, [*plans, heuristic], seed)
     except KeyboardInterrupt:

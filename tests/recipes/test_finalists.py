@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rlprune.agents import agent_named
 from rlprune.agents.evolution import EvolutionAgent
 from rlprune.api import prune_problem
 from rlprune.problem import Problem
@@ -67,3 +68,8 @@ def test_an_interruption_keeps_what_the_search_found(
     pruned = prune_problem(fresh_plain, EvolutionAgent(seed=1), 10, finalists=2)
     assert pruned.interrupted
     assert pruned.plan == EvolutionAgent(seed=1).propose(fresh_plain, 10).plan
+
+
+def test_without_finalists_nothing_is_profiled_for_them(fresh_plain: Problem) -> None:
+    pruned = prune_problem(fresh_plain, agent_named("uniform"))
+    assert (pruned.ledger.evaluations, pruned.ledger.profile_evaluations) == (0, 0)
