@@ -163,25 +163,20 @@ class Problem:
 
     def with_budget(self, budget: Budget) -> Problem:
         """Return the same problem at another budget; evaluations and ledger are shared."""
-        other = self._with(self.evaluator, budget, self._sensitivity)
-        other._curves = self._curves
-        other._reconstruction = self._reconstruction
-        return other
+        return self._with(self.evaluator, budget, profiled=True)
 
     def fresh(self) -> Problem:
         """Return the same problem with an empty ledger, to charge another method with its own.
 
         What the first one measured is not known there, but for what the store keeps.
         """
-        return self._with(self.evaluator.fresh(), self.budget, None)
+        return self._with(self.evaluator.fresh(), self.budget)
 
     def surrogate(self) -> Problem:
         """Return the same problem with scores that are sums of the estimated curves."""
         evaluator = self.evaluator.fresh()
         evaluator.scorer = CurveScorer(self.estimated_curves)
-        other = self._with(evaluator, self.budget, self._sensitivity)
-        other._curves, other._reconstruction = self._curves, self._reconstruction
-        return other
+        return self._with(evaluator, self.budget, profiled=True)
 
     def ranked_by(self, criterion: str, normaliser: str = "none") -> Problem:
         """Return the same problem with channels ranked by a criterion, and an empty ledger.
@@ -191,12 +186,11 @@ class Problem:
             UnknownNameError: if there is no such criterion or normaliser.
         """
         evaluator = self.evaluator.fresh(self.graph.ranked_by(self.scores(criterion, normaliser)))
-        return self._with(evaluator, self.budget, None)
+        return self._with(evaluator, self.budget)
 
-    def _with(
-        self, evaluator: Evaluator, budget: Budget, sensitivity: Callable[[], Sensitivity] | None
-    ) -> Problem:
-        return Problem(
+    def _with(self, evaluator: Evaluator, budget: Budget, *, profiled: bool = False) -> Problem:
+        """Return the same network with another evaluator or budget; its profiles may be shared."""
+        other = Problem(
             self.name,
             evaluator,
             self.data,
@@ -204,10 +198,13 @@ class Problem:
             self.recipe,
             round_to=self._round_to,
             granularity=self._granularity,
-            sensitivity=sensitivity,
+            sensitivity=self._sensitivity if profiled else None,
             store=self._store,
             dynamics=self.dynamics,
         )
+        if profiled:
+            other._curves, other._reconstruction = self._curves, self._reconstruction
+        return other
 
     @property
     def graph(self) -> GroupGraph:

@@ -64,21 +64,10 @@ def main(settings: BenchSettings) -> None:
             for training, values in before.items():
                 better = [b - a for a, b in zip(values, after[training], strict=True)]
                 gains.setdefault(training, []).append(fmean(better))
-                for repair, found in zip(REPAIRS, (values, after[training]), strict=True):
-                    rows.append(
-                        interval(
-                            f"{network}, {budget}, {repair}",
-                            f"accuracy, {training}",
-                            estimate(found),
-                        )
-                    )
-                rows.append(
-                    interval(
-                        f"{network}, {budget}, difference",
-                        f"accuracy, {training}",
-                        estimate(better),
-                    )
-                )
+                measured = (values, after[training], better)
+                for kind, found in zip((*REPAIRS, "difference"), measured, strict=True):
+                    case = f"{network}, {budget}, {kind}"
+                    rows.append(interval(case, f"accuracy, {training}", estimate(found)))
     rows += [
         interval("all cases, difference", f"accuracy, {n}", estimate(v)) for n, v in gains.items()
     ]

@@ -95,7 +95,7 @@ def pool_problems(options: Options) -> list[Problem]:
     store = Store(options.pool / "profiles", max_bytes=2**30)
     evaluation = EvaluationSettings(images=options.images, precision="float32")
     problems = []
-    for (entry,) in track(entries, "profiling networks", 1):
+    for (entry,) in track(entries, "profiling networks"):
         data = load(entry.record.job.data)
         found = problems_of(entry, data, options.draws, evaluation=evaluation, store=store)
         problems += found

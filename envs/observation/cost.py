@@ -21,9 +21,10 @@ COST: tuple[Feature, ...] = (
 
 def cost(costs: Costs) -> list[Column]:
     """Return a column for each of `COST`."""
-    graph = costs.graph
-    without = graph.widths - np.diag(graph.widths)
+    graph, nothing = costs.graph, np.zeros_like(costs.graph.widths)
     macs = graph.removed_share()
-    params = 1.0 - graph.params_of(without) / max(1, graph.params())
-    latency = 0.0 * macs if costs.latency is None else 1.0 - costs.latency.kept(without)
+    params = 1.0 - costs.kept_if_each("params", graph.widths, nothing)
+    latency = 0.0 * macs
+    if costs.latency is not None:
+        latency = 1.0 - costs.kept_if_each("latency", graph.widths, nothing)
     return [macs, params, latency, log_relative(graph, macs), log_relative(graph, params)]

@@ -29,8 +29,12 @@ _RELATIVE = (
 )
 """Of the layers that write a group: their values mean something next to those of other groups."""
 
-_WRITTEN = (("weights", "stable_rank", "squared Frobenius over squared spectral norm"),)
-_DRIFTED = (("drift", "mask_distance", "channels that crossed the median norm since a checkpoint"),)
+_WRITTEN = (
+    ("weights", "stable_rank", "squared Frobenius over squared spectral norm"),
+    ("drift", "mask_distance", "channels that crossed the median norm since a checkpoint"),
+)
+"""Of the same layers."""
+
 _READ = (
     ("activations", "apoz", "zeros among its activations"),
     ("activations", "dead", "channels that are never anything but zero"),
@@ -45,7 +49,7 @@ DYNAMICS: tuple[Feature, ...] = (
         nats(name, f"{meaning}, over the geometric mean over groups of channels")
         for _, name, meaning in _RELATIVE
     ),
-    *(share(name, meaning) for _, name, meaning in (*_WRITTEN, *_DRIFTED, *_READ)),
+    *(share(name, meaning) for _, name, meaning in (*_WRITTEN, *_READ)),
 )
 """Means over the layers of a group; 0 where nothing is known."""
 
@@ -61,11 +65,8 @@ def dynamics(graph: GroupGraph, layers: Sequence[Layers], record: Dynamics | Non
             _centred(graph, [_mean_log(found, block, name) for found in written])
             for block, name, _ in _RELATIVE
         ),
-        *(
-            np.array([_mean(found, block, name) for found in written])
-            for block, name, _ in (*_WRITTEN, *_DRIFTED)
-        ),
-        *(np.array([_mean(found, block, name) for found in read]) for block, name, _ in _READ),
+        *(np.array([_mean(found, b, name) for found in written]) for b, name, _ in _WRITTEN),
+        *(np.array([_mean(found, b, name) for found in read]) for b, name, _ in _READ),
     ]
 
 

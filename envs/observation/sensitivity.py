@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlprune.allocate.curves import curve_cuts
+from rlprune.allocate.estimated import errors_at_half
 from rlprune.allocate.knapsack import least_loss
-from rlprune.allocate.profiles import width_at
 from rlprune.envs.observation.feature import Column, Feature, log_relative, nats, share
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.problem import Problem
@@ -42,18 +41,11 @@ def sensitivity(problem: Problem) -> list[Column]:
         np.log(relative),
         _rank(graph, relative),
         np.log(relative) - log_relative(graph, graph.removed_share()),
-        _reconstruction_at_half(problem),
+        errors_at_half(graph, problem.reconstruction),
         *(np.log(np.maximum(estimated[rows, widths], _LEAST)) for widths in at),
         heuristic,
         np.log(np.maximum(best, _LEAST_KEPT) / np.maximum(heuristic, _LEAST_KEPT)),
     ]
-
-
-def _reconstruction_at_half(problem: Problem) -> Column:
-    graph = problem.graph
-    errors = dict(zip(curve_cuts(graph), problem.reconstruction, strict=True))
-    halves = [(g, width_at(graph, g, 0.5)) for g in range(len(graph.groups))]
-    return np.array([errors.get(cut, 0.0) for cut in halves])
 
 
 def _rank(graph: GroupGraph, values: Column) -> Column:

@@ -28,8 +28,7 @@ STRUCTURE: tuple[Feature, ...] = (
 
 def structure(graph: GroupGraph, layers: list[Layers]) -> list[Column]:
     """Return a column for each of `STRUCTURE`."""
-    columns = zip(*(_of_layers(one) for one in layers), strict=True)
-    roles, geometry = np.split(np.array(list(columns), dtype=float), [6])
+    roles, geometry = np.split(np.array([_of_layers(one) for one in layers]).T, [6])
     return [
         graph.is_block.astype(float),
         *roles,

@@ -31,13 +31,24 @@ def estimated_curves(
         errors: reconstruction errors of `curve_cuts`.
     """
     cuts, heights = curve_cuts(graph), sensitivity.relative * sensitivity.mean
-    error_of = dict(zip(cuts, errors, strict=True))
+    halves = errors_at_half(graph, errors)
     losses = [0.0]
-    for g, width in cuts[1:]:
-        half = error_of.get((g, width_at(graph, g, 0.5)), 0.0)
-        share = 1.0 if graph.is_block[g] else _ratio(error_of[g, width], half)
+    for (g, _), error in zip(cuts[1:], errors[1:], strict=True):
+        share = 1.0 if graph.is_block[g] else _ratio(error, halves[g])
         losses.append(float(heights[g]) * share)
     return interpolated(graph, cuts, np.array(losses))
+
+
+def errors_at_half(graph: GroupGraph, errors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the reconstruction error of each group cut to half; 0 where that is no cut.
+
+    Args:
+        graph: dependency groups.
+        errors: of `curve_cuts`.
+    """
+    error_of = dict(zip(curve_cuts(graph), errors, strict=True))
+    groups = range(len(graph.groups))
+    return np.array([error_of.get((g, width_at(graph, g, 0.5)), 0.0) for g in groups])
 
 
 def _ratio(error: float, half: float) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ from rlprune.evaluate.regression import (
     ridge_regression,
     weights_of,
 )
-from rlprune.graph.group_graph import GroupGraph, Run
+from rlprune.graph.group_graph import GroupGraph, Run, mask_of
 
 ROWS = 1024
 """Most positions that one layer is fitted to."""
@@ -39,6 +40,8 @@ SAMPLES = 128
 """Of the train split."""
 
 _STORED = "reconstruction-1"  # the number changes with what is measured
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 def profile_reconstruction(evaluator: Evaluator, store: Store) -> npt.NDArray[np.float64]:
@@ -78,12 +81,12 @@ def reconstruction_errors(
         for cut, columns in kept.items():
             found.setdefault(cut, []).append(_lost(x[:, columns], weights[columns], aim.values))
 
-    layers = dict(model.named_modules())
+    layers, stays = dict(model.named_modules()), [_stays(graph, *cut) for cut in cuts]
     with ExitStack() as hooks, torch.no_grad():
         for name, runs in _readers(graph).items():
             layer = layers.get(name)
             if layer is not None and is_regression(layer):
-                kept = _columns(layer, graph, runs, cuts)
+                kept = _columns(layer, graph, runs, cuts, stays)
                 hooks.enter_context(layer.register_forward_hook(partial(compare, kept=kept)))
         call(model, take(inputs, slice(most_at_once(inputs))))
     errors = [
@@ -102,24 +105,27 @@ def _readers(graph: GroupGraph) -> dict[str, tuple[Run, ...]]:
     }
 
 
+def _stays(graph: GroupGraph, g: int, width: int) -> Mask:
+    group = graph.groups[g]
+    return np.isin(np.arange(group.width), group.keep_best(group.scores, width))
+
+
 def _columns(
-    layer: Layer, graph: GroupGraph, runs: Sequence[Run], cuts: Sequence[Cut]
+    layer: Layer,
+    graph: GroupGraph,
+    runs: Sequence[Run],
+    cuts: Sequence[Cut],
+    stays: Sequence[Mask],
 ) -> dict[int, Tensor]:
     """Return what a layer still reads after each cut that concerns it."""
-    concerned = {g for g, _, _ in runs}
-    taps = layer.weight[0, 0].numel()
+    concerned, whole = {g for g, _, _ in runs}, [np.ones(n, bool) for n in graph.widths]
+    taps, bias = layer.weight[0, 0].numel(), np.ones(int(layer.bias is not None), bool)
     result = {}
-    for i, (g, width) in enumerate(cuts):
-        if g not in concerned:
-            continue
-        group = graph.groups[g]
-        kept = np.isin(np.arange(group.width), group.keep_best(group.scores, width))
-        mask = np.concatenate(
-            [kept[start : start + n] if one == g else np.ones(n, bool) for one, start, n in runs]
-        )
-        bias = np.ones(int(layer.bias is not None), bool)
-        columns = np.flatnonzero(np.concatenate([np.tile(mask, taps), bias]))
-        result[i] = torch.from_numpy(columns).to(layer.weight.device)
+    for i, (g, _) in enumerate(cuts):
+        if g in concerned:
+            mask = mask_of(runs, [*whole[:g], stays[i], *whole[g + 1 :]])
+            columns = np.flatnonzero(np.concatenate([np.tile(mask, taps), bias]))
+            result[i] = torch.from_numpy(columns).to(layer.weight.device)
     return result
 
 

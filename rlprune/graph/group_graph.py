@@ -335,7 +335,7 @@ class GroupGraph(Frozen):
         result: dict[str, dict[int, npt.NDArray[np.int64]]] = {}
         for piece in self.slices:
             result.setdefault(piece.tensor, {})[piece.dim] = np.flatnonzero(
-                _mask(piece.runs, masks)
+                mask_of(piece.runs, masks)
             )
         return result
 
@@ -349,7 +349,7 @@ class GroupGraph(Frozen):
     ) -> list[int]:
         """Return how many positions of each sequence of runs stay."""
         masks = self._masks(kept)
-        return [int(_mask(one, masks).sum()) for one in runs]
+        return [int(mask_of(one, masks).sum()) for one in runs]
 
     def _masks(self, kept: Mapping[str, Iterable[int]]) -> list[npt.NDArray[np.bool_]]:
         masks = []
@@ -433,7 +433,8 @@ class GroupGraph(Frozen):
         return text.getvalue()
 
 
-def _mask(runs: Sequence[Run], masks: Sequence[npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
+def mask_of(runs: Sequence[Run], masks: Sequence[npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
+    """Return which positions stay, given which root channels of every group do."""
     return np.concatenate(
         [
             np.ones(length, dtype=bool)
