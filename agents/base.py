@@ -12,6 +12,9 @@ from rlprune.problem import Problem
 from rlprune.progress import progress_bar
 from rlprune.surgery.plan import Plan
 
+WORSE = "the agent's plans scored below the heuristic's"
+"""A fallback that evaluations led to."""
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -20,7 +23,7 @@ class Proposal:
     Attributes:
         plan: meets the problem's budget.
         method: name of the agent.
-        fallback: whether the agent gave up its own plan for the heuristic's.
+        fallback: why the heuristic's plan was taken for the agent's own, if it was.
         history: best search score after each evaluation (a loss); empty without evaluations.
         interrupted: whether Ctrl-C ended the search early; the plan is the best until then.
         front: plans within the budget of which none is better and cheaper than another, cheapest
@@ -30,7 +33,7 @@ class Proposal:
 
     plan: Plan
     method: str
-    fallback: bool = False
+    fallback: str | None = None
     history: tuple[float, ...] = ()
     interrupted: bool = False
     front: tuple[Plan, ...] = ()

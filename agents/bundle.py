@@ -15,7 +15,7 @@ from rlprune.agents.ppo import PPOAgent
 from rlprune.config import PPOSettings, RewardSettings
 from rlprune.envs.observation.table import OBSERVATION
 from rlprune.envs.walk import BLOCK_THRESHOLD, RESIDUAL_SCALE
-from rlprune.errors import AgentError
+from rlprune.errors import AgentError, UncoveredError
 from rlprune.files import staged_folder
 
 AGENT_FILE = "agent.json"
@@ -33,6 +33,7 @@ class AgentFile(BaseModel):
         block_threshold: actions below it remove a block.
         settings: hyperparameters.
         reward: weights of the reward.
+        kept: see `PPOAgent`.
         trained_on: models, data and budgets, for the record.
         policy_sha256: digest of `policy.safetensors`.
     """
@@ -46,6 +47,7 @@ class AgentFile(BaseModel):
     block_threshold: float
     settings: PPOSettings
     reward: RewardSettings
+    kept: dict[str, tuple[float, float]]
     trained_on: dict[str, Any]
     policy_sha256: str
 
@@ -60,6 +62,7 @@ def save_agent(agent: PPOAgent, folder: Path) -> None:
             block_threshold=BLOCK_THRESHOLD,
             settings=agent.settings,
             reward=agent.reward,
+            kept=agent.kept,
             trained_on=agent.trained_on,
             policy_sha256=_digest(staging / POLICY_FILE),
         )
@@ -71,7 +74,8 @@ def load_agent(folder: str | Path) -> PPOAgent:
     """Read an agent folder, or the `agent` folder of a training run.
 
     Raises:
-        AgentError: if a file is missing or altered, or the agent was made for other observations.
+        AgentError: if a file is missing or altered.
+        UncoveredError: if the agent was made for other observations.
     """
     folder = Path(folder)
     if not (folder / AGENT_FILE).is_file() and (folder / "agent" / AGENT_FILE).is_file():
@@ -96,7 +100,7 @@ def load_agent(folder: str | Path) -> PPOAgent:
             f"{folder / POLICY_FILE} does not fit {AGENT_FILE}; copy the agent folder again"
         ) from error
     policy.set_training_mode(False)
-    return PPOAgent(policy, document.settings, document.reward, document.trained_on)
+    return PPOAgent(policy, document.settings, document.reward, document.kept, document.trained_on)
 
 
 def _read(path: Path) -> AgentFile:
@@ -111,7 +115,7 @@ def _check_schema(document: AgentFile, folder: Path) -> None:
     expected = tuple(feature.name for feature in OBSERVATION)
     if document.observation != expected:
         changed = sorted(set(document.observation) ^ set(expected)) or ["the order of its entries"]
-        raise AgentError(
+        raise UncoveredError(
             f"the agent in {folder} was made for another observation schema "
             f"(differs in: {', '.join(changed[:3])}); train it again with `rlprune train`"
         )
@@ -121,7 +125,7 @@ def _check_schema(document: AgentFile, folder: Path) -> None:
     )
     for name, theirs, ours in meanings:
         if theirs != ours:
-            raise AgentError(
+            raise UncoveredError(
                 f"the agent in {folder} was made for {name} {theirs}, this version uses {ours}; "
                 "train it again with `rlprune train`"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,14 +11,15 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
-from rlprune.agents.base import Proposal
+from rlprune.agents.base import WORSE, Proposal
 from rlprune.agents.evolution import EvolutionSettings, evolve
 from rlprune.agents.space import Space, Vector
 from rlprune.agents.trials import Trials
 from rlprune.config import PPOSettings, RewardSettings
-from rlprune.cost.budget import Allocation
+from rlprune.cost.budget import Allocation, Budget
 from rlprune.envs.observation.feature import Features
 from rlprune.envs.walk import Walk
+from rlprune.errors import UncoveredError
 from rlprune.problem import Problem
 
 EVOLUTION = EvolutionSettings()
@@ -32,6 +34,7 @@ class PPOAgent:
         policy: SB3's actor and critic.
         settings: hyperparameters that it was trained with.
         reward: weights of the reward that it was trained on.
+        kept: `{quantity: (least, largest) kept fraction}` of the budgets that it was trained at.
         trained_on: models, data and budgets of the training, for the record.
         seed: of the plans sampled at apply time.
     """
@@ -39,6 +42,7 @@ class PPOAgent:
     policy: ActorCriticPolicy
     settings: PPOSettings
     reward: RewardSettings
+    kept: dict[str, tuple[float, float]]
     trained_on: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     name = "ppo"
@@ -51,7 +55,11 @@ class PPOAgent:
             evaluations: 0 returns the deterministic plan unmeasured. K > 0 scores it and plans
                 sampled from the policy, evolves them until K are scored, and falls back on the
                 heuristic's plan if that is better.
+
+        Raises:
+            UncoveredError: if the budget is beyond those of its training.
         """
+        self._check_covers(problem.budget)
         walk = Walk(problem)
         if evaluations == 0:
             return Proposal(problem.decode(self.walk_allocation(walk)), self.name)
@@ -63,8 +71,17 @@ class PPOAgent:
             evolve(Space(problem, around_heuristic=True), trials, first, rng, EVOLUTION)
         found = trials.proposal()
         if problem.reference.measurement.score < found.history[-1]:
-            return replace(found, plan=problem.reference.plan, fallback=True)
+            return replace(found, plan=problem.reference.plan, fallback=WORSE)
         return found
+
+    def _check_covers(self, budget: Budget) -> None:
+        for quantity, kept in budget.limits:
+            least, largest = self.kept.get(quantity, (math.inf, -math.inf))
+            if not least <= kept <= largest:
+                known = ", ".join(f"{q} from {a:g} to {b:g}" for q, (a, b) in self.kept.items())
+                raise UncoveredError(
+                    f"the agent was trained at {known}, and {quantity}={kept:g} is asked for"
+                )
 
     def actions(self, walk: Walk, deterministic: bool = True) -> Vector:
         """Let the policy answer for every group; actions are vectors around the heuristic."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 
-from rlprune.agents.base import Proposal
+from rlprune.agents.base import WORSE, Proposal
 from rlprune.agents.training import train_agent
 from rlprune.config import PPOSettings
 from rlprune.problem import Problem
+
+TOO_FEW = "there were too few evaluations to train a policy"
+"""A fallback of a search that could not begin."""
 
 _BEFORE_AND_AFTER = 2  # training shows the policy without exploration before and after
 
@@ -39,16 +42,16 @@ class PPOSearchAgent:
         count = settings.episodes_per_update
         episodes = (evaluations - _BEFORE_AND_AFTER) // count * count
         if episodes < count:
-            return Proposal(heuristic, self.name, fallback=evaluations > 0)
+            return Proposal(heuristic, self.name, fallback=TOO_FEW if evaluations else None)
         training = train_agent([problem], episodes, settings=settings, seed=self._seed)
         own = training.agent.propose(problem).plan
         tried = [(problem.evaluate(own).score, own), *training.best_plans.values()]
         least, plan = min(tried, key=lambda one: one[0])
-        fallback = score < least
+        is_worse = score < least
         return Proposal(
-            heuristic if fallback else plan,
+            heuristic if is_worse else plan,
             self.name,
-            fallback=fallback,
+            fallback=WORSE if is_worse else None,
             history=tuple(itertools.accumulate([*training.scores, tried[0][0]], min)),
             interrupted=training.interrupted,
         )

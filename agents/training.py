@@ -103,7 +103,7 @@ def train_agent(
     )
     if start is not None:
         ppo.policy.load_state_dict(start.policy.state_dict())
-    agent = PPOAgent(ppo.policy, settings, rewards)
+    agent = PPOAgent(ppo.policy, settings, rewards, kept_ranges(problems, start))
     before = deterministic_returns(agent, shown)
     ppo.set_logger(_logger(tensorboard))
     hparams = {
@@ -171,6 +171,19 @@ class WalkedSteps(RolloutBuffer):
                 setattr(self, name, self.swap_and_flatten(getattr(self, name))[walked])
             self.generator_ready = True
         yield self._get_samples(np.arange(len(self.values)))
+
+
+def kept_ranges(
+    problems: Sequence[Problem], start: PPOAgent | None = None
+) -> dict[str, tuple[float, float]]:
+    """Return the least and the largest kept fraction of every quantity that a policy has seen."""
+    found: dict[str, list[float]] = {}
+    for quantity, ends in (start.kept if start else {}).items():
+        found.setdefault(quantity, []).extend(ends)
+    for problem in problems:
+        for quantity, kept in problem.budget.limits:
+            found.setdefault(quantity, []).append(kept)
+    return {quantity: (min(values), max(values)) for quantity, values in found.items()}
 
 
 def deterministic_returns(agent: PPOAgent, problems: Sequence[Problem]) -> list[float]:

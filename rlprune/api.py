@@ -11,8 +11,8 @@ from pathlib import Path
 from torch import nn
 
 from rlprune.agents.base import Agent, Proposal
-from rlprune.agents.chosen import agent_for
 from rlprune.agents.constrained import smallest
+from rlprune.agents.fallback import agent_or_heuristic
 from rlprune.calling import repeated
 from rlprune.config import LatencySettings, RecipeSettings
 from rlprune.cost.budget import Budget
@@ -33,6 +33,10 @@ from rlprune.surgery.plan import Plan
 # Reports time longer than a search does: they are made once.
 REPORT_ROUNDS = 15
 REPORT_ROUND_MS = 20.0
+
+
+PREFERRED = "validation preferred the heuristic's plan after 50 steps of fine-tuning"
+"""A fallback that finalists led to."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def prune(
         round_to=round_to,
     )
     if agent is None or isinstance(agent, str | Path):
-        agent = agent_for(str(agent or "sensitivity"), seed)
+        agent = agent_or_heuristic(str(agent or "sensitivity"), seed)
     return prune_problem(
         problem,
         agent,
@@ -202,7 +206,9 @@ def _judged(problem: Problem, proposal: Proposal, finalists: int, seed: int) -> 
         plan = best_finalist(problem, [*plans, heuristic], seed)
     except KeyboardInterrupt:
         return replace(proposal, interrupted=True)
-    return replace(proposal, plan=plan, fallback=plan == heuristic)
+    if plan == proposal.plan:
+        return proposal
+    return replace(proposal, plan=plan, fallback=PREFERRED if plan == heuristic else None)
 
 
 def _confirmed(problem: Problem, plan: Plan, timing: LatencySettings) -> Confirmed | None:

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from rlprune.agents.adapting import AdaptingAgent
-from rlprune.agents.base import Agent
 from rlprune.agents.bundle import load_agent, save_agent
 from rlprune.agents.chosen import agent_for, is_folder
 from rlprune.agents.comparison import compare
+from rlprune.agents.fallback import agent_or_heuristic
 from rlprune.agents.ppo import PPOAgent
 from rlprune.agents.registry import STRATEGIES
 from rlprune.agents.training import train_agent
@@ -201,9 +201,11 @@ def _agent_to_resume(settings: TrainSettings) -> PPOAgent | None:
 def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
     """Prune one model with an agent; the run folder appears whole or not at all."""
     check_free(settings.out)
-    agent = agent_for(str(settings.agent), settings.seed)
-    if settings.adapt:
-        agent = _adapting(agent, settings)
+    agent = (
+        _adapting(settings)
+        if settings.adapt
+        else agent_or_heuristic(str(settings.agent), settings.seed)
+    )
     constraints = [Constraint.parse(text) for text in settings.constraint]
     if constraints and settings.finalists > 1:
         raise RLPruneError(
@@ -259,7 +261,8 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
     return result
 
 
-def _adapting(agent: Agent, settings: ApplySettings) -> AdaptingAgent:
+def _adapting(settings: ApplySettings) -> AdaptingAgent:
+    agent = agent_for(str(settings.agent), settings.seed)
     if not isinstance(agent, PPOAgent):
         raise AgentError(
             f"{settings.agent} is no trained agent that could adapt; leave --adapt out, or give "

@@ -66,7 +66,11 @@ class DynamicsError(RLPruneError):
 
 
 class AgentError(RLPruneError):
-    """An agent folder that is missing, damaged or made for another observation schema."""
+    """An agent folder that is missing, damaged or cannot be used."""
+
+
+class UncoveredError(AgentError):
+    """A request that an agent was not made for: other observations, or a budget beyond its own."""
 
 
 class SplitError(RLPruneError):

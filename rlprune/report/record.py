@@ -24,7 +24,7 @@ from rlprune.surgery.plan import Plan
 
 
 def search_record(
-    method: str, ledger: Ledger, seconds: float, *, agent: str | None, fallback: bool = False
+    method: str, ledger: Ledger, seconds: float, *, agent: str | None, fallback: str | None = None
 ) -> Search:
     """Say how a plan or an agent was found and what that cost."""
     return Search(
@@ -34,7 +34,8 @@ def search_record(
         evaluations=ledger.evaluations,
         cache_hits=ledger.cache_hits,
         seconds=seconds,
-        fallback=fallback,
+        fallback=fallback is not None,
+        fallback_reason=fallback,
         evaluation_seconds=ledger.seconds,
         best_so_far=ledger.improvements,
     )

@@ -100,6 +100,8 @@ class Search(_Record):
 
     Attributes:
         seconds: all in all.
+        fallback: whether the heuristic's plan was taken for the agent's own.
+        fallback_reason: why.
         evaluation_seconds: spent evaluating.
         best_so_far: `(evaluation, search score)` whenever the best one changed.
     """
@@ -111,6 +113,7 @@ class Search(_Record):
     cache_hits: int
     seconds: float
     fallback: bool
+    fallback_reason: str | None = None
     evaluation_seconds: float = 0.0
     best_so_far: tuple[tuple[int, float], ...] = ()
 

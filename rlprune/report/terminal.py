@@ -154,8 +154,8 @@ def warnings_of(result: Result) -> list[str]:
                 f"latencies {what} are noisy: the dense network measured {measured:.2f}x itself; "
                 "repeat on a quieter machine"
             )
-    if result.search.fallback:
-        warnings.append("the agent's plans scored below the heuristic's; the heuristic's was taken")
+    if result.search.fallback_reason is not None:
+        warnings.append(f"{result.search.fallback_reason}; the heuristic's plan was taken")
     if result.training is not None and result.training.interrupted:
         warnings.append("training was interrupted; the agent is the one after its last update")
     return warnings

@@ -25,7 +25,7 @@ class Run:
 
 @pytest.fixture(scope="package")
 def run(problem_of: GetProblem, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Sixteen episodes or more on two networks, logged."""
+    """Sixteen episodes or more on two networks, logged; may be asked for any budget."""
     folder = tmp_path_factory.mktemp("tensorboard")
     problems = (problem_of("plain_cnn", "macs=0.4"), problem_of("mlp", "macs=0.5"))
     training = train_agent(
@@ -36,4 +36,5 @@ def run(problem_of: GetProblem, tmp_path_factory: pytest.TempPathFactory) -> Run
         tensorboard=folder,
         notes={"config": "episodes: 16"},
     )
+    training.agent.kept = {"macs": (0.0, 1.0), "params": (0.0, 1.0), "latency": (0.0, 1.0)}
     return Run(training, folder, problems)

@@ -18,7 +18,7 @@ NO_LATENCY = RewardSettings(latency=0.0)
 def agent() -> PPOAgent:
     torch.manual_seed(0)
     settings = PPOSettings(episodes_per_update=64)
-    return PPOAgent(new_policy(settings), settings, NO_LATENCY)
+    return PPOAgent(new_policy(settings), settings, NO_LATENCY, kept={"macs": (0.1, 1.0)})
 
 
 def test_it_starts_as_the_heuristic_and_every_episode_is_charged(

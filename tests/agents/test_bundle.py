@@ -69,7 +69,7 @@ def test_a_saved_agent_proposes_the_same_plans_in_a_new_process(
 def test_weights_and_settings_come_back_as_they_were(saved: Path, run: Run) -> None:
     again, agent = load_agent(saved), run.training.agent
     assert (again.settings, again.reward) == (agent.settings, agent.reward)
-    assert again.trained_on == agent.trained_on
+    assert (again.kept, again.trained_on) == (agent.kept, agent.trained_on)
     assert again.state().keys() == agent.state().keys()
     assert all(torch.equal(again.state()[name], t) for name, t in agent.state().items())
     assert not again.policy.training

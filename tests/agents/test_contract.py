@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def make(request: pytest.FixtureRequest, run: Run) -> Make:
     """Build a new agent of the same seed each time."""
     trained = run.training.agent
     if request.param == TRAINED:
-        return lambda: PPOAgent(trained.policy, trained.settings, trained.reward, seed=1)
+        return lambda: replace(trained, seed=1)
     return lambda: agent_named(request.param, seed=1)
 
 
@@ -217,7 +218,7 @@ class TestPPO:
     ) -> None:
         proposal = run.training.agent.propose(fresh_plain)
         assert fresh_plain.ledger.evaluations == 0
-        assert (proposal.history, proposal.fallback) == ((), False)
+        assert (proposal.history, proposal.fallback) == ((), None)
 
     def test_a_policy_that_wants_no_blocks_gets_a_network_without_them(
         self, run: Run, problem_of: GetProblem, monkeypatch: pytest.MonkeyPatch

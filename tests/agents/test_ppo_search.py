@@ -60,7 +60,7 @@ def test_the_plan_is_the_best_that_was_evaluated_or_profiled(
     assert list(proposal.history) == sorted(proposal.history, reverse=True)
     score = problem.evaluate(proposal.plan).score
     assert score == min(proposal.history[-1], heuristic)
-    assert proposal.fallback == (heuristic < proposal.history[-1])
+    assert (proposal.fallback is not None) == (heuristic < proposal.history[-1])
     # Only the plan of the policy before training is not in the history.
     assert proposal.history[-1] == min(used.scores[1:])
 

@@ -19,6 +19,7 @@ from rlprune.agents import train_agent
 from rlprune.agents.callbacks import SCALARS
 from rlprune.agents.training import WalkedSteps
 from rlprune.config import PPOSettings
+from rlprune.cost.budget import Budget
 from rlprune.evaluate.evaluator import Evaluator
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
@@ -243,3 +244,13 @@ def test_the_agent_learns_to_beat_its_own_start(problem_of: GetProblem) -> None:
     returns = np.array(train_agent([problem], 300, rewards=NO_LATENCY).returns)
     quarter = len(returns) // 4
     assert returns[-quarter:].mean() > returns[:quarter].mean()
+
+
+def test_an_agent_knows_between_which_budgets_it_was_trained(plain: Problem) -> None:
+    problems = [plain.with_budget(Budget.parse(b)) for b in ("macs=0.4", "macs=0.3,params=0.6")]
+    first = train_agent(problems, 8, rewards=NO_LATENCY).agent
+    assert first.kept == {"macs": (0.3, 0.4), "params": (0.6, 0.6)}
+    gentle = [plain.with_budget(Budget.parse("macs=0.9"))]
+    assert train_agent(gentle, 8, rewards=NO_LATENCY).agent.kept == {"macs": (0.9, 0.9)}
+    more = train_agent(gentle, 8, rewards=NO_LATENCY, start=first).agent
+    assert more.kept == {"macs": (0.3, 0.9), "params": (0.6, 0.6)}

@@ -151,8 +151,9 @@ def test_a_noisy_machine_is_reported() -> None:
 
 
 def test_a_fallback_on_the_heuristic_is_reported() -> None:
-    fallen = result(search=SEARCH.model_copy(update={"fallback": True}))
-    assert any("heuristic" in text for text in warnings_of(fallen))
+    changes = {"fallback": True, "fallback_reason": "the agent is too young"}
+    fallen = result(search=SEARCH.model_copy(update=changes))
+    assert "the agent is too young; the heuristic's plan was taken" in warnings_of(fallen)
 
 
 def test_the_page_is_self_contained_and_escapes_names() -> None:

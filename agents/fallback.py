@@ -1,0 +1,53 @@
+"""The heuristic, where an agent was not made for what it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rlprune.agents.base import Agent, Proposal
+from rlprune.agents.chosen import agent_for
+from rlprune.agents.evolution import EvolutionAgent
+from rlprune.agents.ppo import PPOAgent
+from rlprune.errors import UncoveredError
+from rlprune.problem import Problem
+
+
+@dataclass(frozen=True)
+class FallbackAgent:
+    """A trained agent; where it does not cover a request, the heuristic's plan, evolved.
+
+    Attributes:
+        agent: whom to ask, or why it cannot be asked at all.
+        seed: of the evolution.
+    """
+
+    agent: PPOAgent | UncoveredError
+    seed: int = 0
+    name = PPOAgent.name
+
+    def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
+        """Return the agent's proposal, or say why it has none."""
+        try:
+            if isinstance(self.agent, UncoveredError):
+                raise self.agent
+            return self.agent.propose(problem, evaluations)
+        except UncoveredError as error:
+            instead = EvolutionAgent(self.seed).propose(problem, evaluations)
+            return replace(instead, method=self.name, fallback=str(error))
+
+
+def agent_or_heuristic(text: str, seed: int = 0) -> Agent:
+    """Return what `agent_for` does; trained agents fall back where they do not cover a request.
+
+    Args:
+        text: see `agent_for`.
+        seed: of whatever is drawn.
+
+    Raises:
+        AgentError: if there is no such agent, or it is damaged.
+    """
+    try:
+        agent = agent_for(text, seed)
+    except UncoveredError as error:
+        return FallbackAgent(error, seed)
+    return FallbackAgent(agent, seed) if isinstance(agent, PPOAgent) else agent
