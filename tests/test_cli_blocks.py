@@ -42,7 +42,8 @@ def failed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "agent"
-    main([*TRAIN, "--model", "resnet20", "mlp", "--out", str(run)])
+    budgets = ("--budget", "macs=0.5", "macs=0.3", "params=0.2")
+    main([*TRAIN, "--model", "resnet20", "mlp", *budgets, "--out", str(run)])
     return run
 
 
