@@ -177,9 +177,7 @@ def kept_ranges(
     problems: Sequence[Problem], start: PPOAgent | None = None
 ) -> dict[str, tuple[float, float]]:
     """Return the least and the largest kept fraction of every quantity that a policy has seen."""
-    found: dict[str, list[float]] = {}
-    for quantity, ends in (start.kept if start else {}).items():
-        found.setdefault(quantity, []).extend(ends)
+    found = {quantity: list(ends) for quantity, ends in (start.kept if start else {}).items()}
     for problem in problems:
         for quantity, kept in problem.budget.limits:
             found.setdefault(quantity, []).append(kept)

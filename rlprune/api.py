@@ -203,7 +203,8 @@ def _judged(problem: Problem, proposal: Proposal, finalists: int, seed: int) -> 
     heuristic = problem.reference.plan
     plans = [proposal.plan, *proposal.runners_up][: finalists - 1]
     try:
-        plan = best_finalist(problem, [*plans, heuristic], seed)
+        distinct = {plan.key: plan for plan in (*plans, heuristic)}
+        plan = best_finalist(problem, list(distinct.values()), seed)
     except KeyboardInterrupt:
         return replace(proposal, interrupted=True)
     if plan == proposal.plan:
