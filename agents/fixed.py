@@ -28,8 +28,3 @@ class FixedAgent:
     def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
         """Return the rule's plan, unmeasured."""
         return Proposal(self.rule(problem), self.name)
-
-
-def sensitivity(problem: Problem) -> Plan:
-    """Return the heuristic's plan."""
-    return problem.reference.plan

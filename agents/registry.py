@@ -9,7 +9,7 @@ from functools import partial
 from rlprune.agents.base import Agent
 from rlprune.agents.ddpg import DDPGAgent
 from rlprune.agents.evolution import EvolutionAgent
-from rlprune.agents.fixed import FixedAgent, Rule, sensitivity
+from rlprune.agents.fixed import FixedAgent, Rule
 from rlprune.agents.gradient import GradientAgent
 from rlprune.agents.grid import GridAgent
 from rlprune.agents.ppo_search import PPOSearchAgent
@@ -17,6 +17,7 @@ from rlprune.agents.random_search import RandomSearchAgent
 from rlprune.agents.sampled import CMAESAgent, NSGA2Agent
 from rlprune.allocate.capacity import fewest_params
 from rlprune.allocate.global_threshold import global_threshold
+from rlprune.allocate.heuristic import heuristic, sensitivity
 from rlprune.allocate.knapsack import knapsack
 from rlprune.allocate.norm_proportional import norm_proportional
 from rlprune.allocate.uniform import local, uniform
@@ -45,11 +46,12 @@ def _fixed(name: str, rule: Rule) -> Strategy:
 STRATEGIES: dict[str, Strategy] = {
     "uniform": _fixed("uniform", uniform),
     "norm-proportional": _fixed("norm-proportional", norm_proportional),
-    "sensitivity": _fixed("sensitivity", sensitivity),
+    "sensitivity": _fixed("sensitivity", lambda problem: sensitivity(problem).plan),
     "knapsack": _fixed("knapsack", knapsack),
     "fewest-params": Strategy(
         lambda seed: FixedAgent("fewest-params", partial(fewest_params, seed=seed)), searches=False
     ),
+    "heuristic": _fixed("heuristic", lambda problem: heuristic(problem).plan),
     "random": Strategy(RandomSearchAgent),
     "grid": Strategy(lambda _: GridAgent()),
     "grid-unscreened": Strategy(lambda _: GridAgent(screened=False)),

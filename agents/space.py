@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rlprune.cost.budget import Allocation
-from rlprune.envs.walk import BLOCK_THRESHOLD, RESIDUAL_SCALE
+from rlprune.envs.walk import BLOCK_THRESHOLD, changed
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
 
 Vector = npt.NDArray[np.float64]
 
-_GONE = 2 * BLOCK_THRESHOLD
+_TOGGLED = 2 * BLOCK_THRESHOLD
 
 MOST_STAGES = 6
 """Coordinates of channels that a search by grid or gradient is left with."""
@@ -25,8 +25,8 @@ class Space:
     """Vectors that mean allocations, as the actions of the agent do; 0 is the centre.
 
     A coordinate of channels multiplies the centre's kept fractions by its exponential; a block goes
-    where its coordinate is below `BLOCK_THRESHOLD`. A common shift of all channels means nothing,
-    because the decoder scales them to the budget.
+    where its coordinate is below `BLOCK_THRESHOLD`, or comes back where the centre is without it. A
+    common shift of all channels means nothing, because the decoder scales them to the budget.
 
     Args:
         problem: whose groups are meant.
@@ -45,8 +45,7 @@ class Space:
 
     def allocation(self, x: Vector) -> Allocation:
         """Return the kept fractions that a vector means; both of shape `(groups,)`."""
-        gone = self._problem.graph.is_block & (x < BLOCK_THRESHOLD)
-        return np.where(gone, 0.0, self.centre * np.exp(RESIDUAL_SCALE * x))
+        return changed(self._problem.graph, self.centre, x)
 
     def plan(self, x: Vector) -> Plan:
         """Return the plan that a vector means within the budget."""
@@ -64,7 +63,7 @@ class Space:
         is_block = self._problem.graph.is_block
         drawn = x + rng.normal(0.0, spread, self.size)
         chosen = rng.random(self.size) < blocks / max(1, is_block.sum())
-        toggled = np.where(x < BLOCK_THRESHOLD, 0.0, _GONE)
+        toggled = np.where(x < BLOCK_THRESHOLD, 0.0, _TOGGLED)
         return np.where(is_block, np.where(chosen, toggled, x), drawn)
 
     def near_in_one(self, x: Vector, rng: np.random.Generator, spread: float) -> Vector:

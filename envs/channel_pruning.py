@@ -35,11 +35,11 @@ class ChannelPruningEnv(gym.Env[Features, Action]):
     With several problems, every reset draws one, so that one policy sees many networks and budgets.
 
     ## Action Space
-    `Box(-1, 1, (1,), float32)`. An action `a` multiplies the heuristic's kept fraction of the group
-    (the measured-sensitivity allocation) by `exp(a)` before the budget is met, so zeros everywhere
-    are the heuristic itself, and a common shift of the actions of all channels changes nothing. A
-    block is removed by an action below -0.3 and stays otherwise; what that saves goes to the
-    channels of the others.
+    `Box(-1, 1, (1,), float32)`. An action `a` multiplies the kept fraction that the heuristic gives
+    the group (`rlprune.allocate.heuristic`) by `exp(a)` before the budget is met, so zeros
+    everywhere are the heuristic itself, and a common shift of the actions of all channels changes
+    nothing. An action below -0.3 removes a block, or puts back one that the heuristic removed; what
+    that saves or costs is settled with the channels of the others.
 
     ## Observation Space
     A `Box` of one length for all networks; the entries, their meanings, units and ranges are, in

@@ -8,14 +8,16 @@ import numpy.typing as npt
 from rlprune.cost.budget import Allocation
 from rlprune.envs.observation.feature import Features
 from rlprune.envs.observation.table import STEP_AT, observations
+from rlprune.graph.group_graph import GroupGraph
 from rlprune.problem import Problem
 
 RESIDUAL_SCALE = 1.0
 """An action of 1 keeps e times the heuristic's share of a group before the budget is met."""
 
 BLOCK_THRESHOLD = -0.3
-"""An action below this removes a block; another leaves it as it is. PPO's first actions lie two
-standard deviations above: blocks are tried, but few at once even in deep networks."""
+"""An action below this removes a block, or puts back one that the heuristic removed; another leaves
+it as it is. PPO's first actions lie two standard deviations above: blocks are tried, but few at
+once even in deep networks."""
 
 
 class Walk:
@@ -58,12 +60,22 @@ class Walk:
         self.actions.append(float(np.clip(action, -1.0, 1.0)))
 
     def allocation(self) -> Allocation:
-        """Return the heuristic's allocation times exp(residual), without the blocks that go.
-
-        The residual is 0 for groups not reached.
-        """
+        """Return the heuristic's allocation as the actions change it; 0 for groups not reached."""
         residual: npt.NDArray[np.float64] = np.zeros(len(self._observations))
         residual[: len(self.actions)] = self.actions
-        allocation = self.problem.reference.allocation * np.exp(RESIDUAL_SCALE * residual)
-        gone = self.problem.graph.is_block & (residual < BLOCK_THRESHOLD)
-        return np.where(gone, 0.0, allocation)
+        return changed(self.problem.graph, self.problem.reference.allocation, residual)
+
+
+def changed(
+    graph: GroupGraph, allocation: Allocation, actions: npt.NDArray[np.float64]
+) -> Allocation:
+    """Return an allocation times exp(action), with the blocks changed that actions ask for.
+
+    Args:
+        graph: dependency groups.
+        allocation: kept fractions; 0 for blocks that are gone.
+        actions: residuals; shape `(groups,)`.
+    """
+    toggled = graph.is_block & (actions < BLOCK_THRESHOLD)
+    blocks = np.where(toggled, allocation == 0, allocation > 0)
+    return np.where(graph.is_block, blocks, allocation * np.exp(RESIDUAL_SCALE * actions))

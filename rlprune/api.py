@@ -99,8 +99,7 @@ def prune(
         data: a name that `--data` accepts, or splits.
         budget: such as `macs=0.5`, the default, or `latency=0.6`; with constraints `macs=1` by
             default.
-        agent: an agent, its folder, or the name of a strategy; None takes the measured-sensitivity
-            heuristic.
+        agent: an agent, its folder, or the name of a strategy; None takes the heuristic.
         evaluations: plans to measure before choosing; 0 takes the agent's first answer.
         constraints: such as `worst_recall>=0.8` or `accuracy_drop<=0.01`: the network is made as
             small as they allow, in the first quantity of the budget. They are checked on the
@@ -126,7 +125,7 @@ def prune(
         round_to=round_to,
     )
     if agent is None or isinstance(agent, str | Path):
-        agent = agent_or_heuristic(str(agent or "sensitivity"), seed)
+        agent = agent_or_heuristic(str(agent or "heuristic"), seed)
     return prune_problem(
         problem,
         agent,

@@ -15,11 +15,14 @@ from torch import nn
 
 from rlprune.allocate.curves import Losses, profile_curves
 from rlprune.allocate.estimated import estimated_curves
+from rlprune.allocate.heuristic import Reference, heuristic
+from rlprune.allocate.knapsack import least_loss
 from rlprune.allocate.reconstruction import profile_reconstruction
-from rlprune.allocate.sensitivity import Reference, Sensitivity, profile, reference
+from rlprune.allocate.sensitivity import Sensitivity, profile
 from rlprune.cache.store import NoStore, Store
 from rlprune.calling import repeated, take, to_device
 from rlprune.config import EvaluationSettings, LatencySettings
+from rlprune.cost.analytic import Widths
 from rlprune.cost.budget import Allocation, Budget
 from rlprune.cost.costs import Costs, rounding_of
 from rlprune.criteria.base import ChannelScores, Probe
@@ -30,7 +33,6 @@ from rlprune.dynamics.record import Dynamics
 from rlprune.errors import RLPruneError
 from rlprune.evaluate.evaluator import Evaluator, Measurement
 from rlprune.evaluate.ledger import Ledger
-from rlprune.evaluate.surrogate import CurveScorer
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.graph.trace import trace
 from rlprune.latency import stored
@@ -172,12 +174,6 @@ class Problem:
         """
         return self._with(self.evaluator.fresh(), self.budget)
 
-    def surrogate(self) -> Problem:
-        """Return the same problem with scores that are sums of the estimated curves."""
-        evaluator = self.evaluator.fresh()
-        evaluator.scorer = CurveScorer(self.estimated_curves)
-        return self._with(evaluator, self.budget, profiled=True)
-
     def ranked_by(self, criterion: str, normaliser: str = "none") -> Problem:
         """Return the same problem with channels ranked by a criterion, and an empty ledger.
 
@@ -237,9 +233,14 @@ class Problem:
         return estimated_curves(self.graph, self.sensitivity, self.reconstruction)
 
     @cached_property
+    def estimated_widths(self) -> Widths:
+        """What the knapsack of the estimated curves keeps under the budget."""
+        return least_loss(self.costs, self.budget, self.estimated_curves)
+
+    @cached_property
     def reference(self) -> Reference:
         """The heuristic's plan for this budget; profile evaluations on first use."""
-        return reference(self.evaluator, self.costs, self.sensitivity, self.budget)
+        return heuristic(self)
 
     @cached_property
     def probe(self) -> Probe:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from rlprune.allocate.estimated import errors_at_half
-from rlprune.allocate.knapsack import least_loss
 from rlprune.envs.observation.feature import Column, Feature, log_relative, nats, share
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.problem import Problem
@@ -36,7 +35,7 @@ def sensitivity(problem: Problem) -> list[Column]:
     rows = np.arange(len(graph.groups))
     at = [np.rint(graph.widths * kept).astype(np.int64) for kept in KEPT]
     heuristic = problem.reference.plan.widths / graph.widths
-    best = least_loss(problem.costs, problem.budget, problem.estimated_curves) / graph.widths
+    best = problem.estimated_widths / graph.widths
     return [
         np.log(relative),
         _rank(graph, relative),

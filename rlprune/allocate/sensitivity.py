@@ -1,4 +1,4 @@
-"""The measured-sensitivity allocation: the heuristic that every search must beat."""
+"""The measured-sensitivity allocation: what is sensitive keeps more."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import numpy.typing as npt
 
 from rlprune.allocate.profiles import profile_cuts, width_at
 from rlprune.cache.store import Store
-from rlprune.cost.budget import Allocation, Budget
-from rlprune.cost.costs import Costs
-from rlprune.evaluate.evaluator import Evaluator, Measurement
-from rlprune.surgery.plan import Plan
+from rlprune.cost.budget import Allocation
+from rlprune.evaluate.evaluator import Evaluator
 
 EXPONENTS: Sequence[float] = (0.2, 0.3, 0.4, 0.5)
 
@@ -64,29 +62,8 @@ class Sensitivity:
         return np.where(self.is_block, 1.0, ratios / ratios[~self.is_block].max(initial=_LEAST))
 
 
-@dataclass(frozen=True)
-class Reference:
-    """The heuristic's allocation for one budget, with its plan and measurement."""
-
-    allocation: Allocation
-    exponent: float
-    plan: Plan
-    measurement: Measurement
-
-
 def profile(evaluator: Evaluator, store: Store) -> Sensitivity:
     """Measure the sensitivity of every group, or look it up; one profile evaluation each."""
     graph = evaluator.graph
     halves = [(g, width_at(graph, g, 0.5)) for g in range(len(graph.groups))]
     return Sensitivity(profile_cuts(evaluator, store, _STORED, halves), graph.is_block)
-
-
-def reference(
-    evaluator: Evaluator, costs: Costs, sensitivity: Sensitivity, budget: Budget
-) -> Reference:
-    """Return the best of the four exponents by search score; four profile evaluations."""
-    allocations = [sensitivity.allocation(exponent) for exponent in EXPONENTS]
-    plans = [Plan.from_widths(costs.graph, budget.decode(costs, one)) for one in allocations]
-    measured = evaluator.evaluate_many(plans, profile=True)
-    best = min(range(len(plans)), key=lambda i: measured[i].score)
-    return Reference(allocations[best], EXPONENTS[best], plans[best], measured[best])

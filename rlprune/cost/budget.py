@@ -119,7 +119,7 @@ class Budget:
             return widths
         ratios = np.where(channels, ratios / ratios[channels].max(), ratios)
         widths = _widths_at(costs, ratios, self._largest_factor(costs, ratios))
-        widths = np.where(_without_cost(graph, widths), graph.widths, widths)
+        widths = np.where(inside_removed(graph, widths), graph.widths, widths)
         return self._fill(costs, widths, ratios * graph.widths)
 
     def _largest_factor(self, costs: Costs, ratios: Allocation) -> float:
@@ -171,7 +171,7 @@ def _checked(graph: GroupGraph, allocation: Allocation) -> Allocation:
     )
 
 
-def _without_cost(graph: GroupGraph, widths: Widths) -> npt.NDArray[np.bool_]:
+def inside_removed(graph: GroupGraph, widths: Widths) -> npt.NDArray[np.bool_]:
     """Return which groups of channels lie in removed blocks, so that their width is no matter."""
     without = widths - np.diag(widths)
     return np.asarray((graph.params_of(without) == graph.params_of(widths)) & ~graph.is_block)

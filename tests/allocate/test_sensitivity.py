@@ -1,4 +1,4 @@
-"""The heuristic: what it measures, what it costs, what it returns."""
+"""The sensitivity: what it measures, what it costs, which allocations it means."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rlprune.data.splits import DataSplits
 from rlprune.evaluate.evaluator import Evaluator, Measurement
 from rlprune.evaluate.scoring import PlanScorer
 from rlprune.graph.group_graph import GroupGraph
-from rlprune.models.registry import BUILTIN_NAMES, LoadedModel
+from rlprune.models.registry import LoadedModel
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
 from tests.conftest import GetProblem
@@ -39,30 +39,6 @@ def test_a_profile_scores_each_group_cut_alone_to_half(fresh_plain: Problem) -> 
     assert problem.ledger.profile_evaluations == len(problem.graph.groups)
 
 
-def test_the_reference_is_the_best_of_the_exponents(fresh_plain: Problem) -> None:
-    problem = fresh_plain
-    reference = problem.reference
-    scores = {
-        exponent: problem.evaluate(problem.decode(problem.sensitivity.allocation(exponent))).score
-        for exponent in EXPONENTS
-    }
-    assert reference.exponent == min(scores, key=lambda e: scores[e])
-    assert reference.measurement.score == min(scores.values())
-    assert problem.decode(reference.allocation) == reference.plan
-    assert problem.ledger.evaluations == 0
-    assert problem.ledger.profile_evaluations <= len(problem.graph.groups) + len(EXPONENTS)
-
-
-@pytest.mark.parametrize("name", BUILTIN_NAMES)
-@pytest.mark.parametrize("budget", ["macs=0.5", "macs=0.3"])
-def test_the_reference_meets_the_budget_on_every_network(
-    name: str, budget: str, problem_of: GetProblem
-) -> None:
-    problem = problem_of(name, budget)
-    assert problem.budget.usage(problem.costs, problem.reference.plan.widths) <= 1
-    assert np.isfinite(problem.sensitivity.scores).all()
-
-
 def test_a_block_is_profiled_by_removing_it(problem_of: GetProblem) -> None:
     problem = problem_of("resnet20")
     graph = problem.graph
@@ -70,14 +46,6 @@ def test_a_block_is_profiled_by_removing_it(problem_of: GetProblem) -> None:
     for g in np.flatnonzero(graph.is_block):
         alone = Plan({graph.names[g]: []}, graph)
         assert problem.evaluate(alone).score == problem.sensitivity.scores[g]
-
-
-@pytest.mark.parametrize("name", ["resnet20", "mobilenetv2"])
-@pytest.mark.parametrize("budget", ["macs=0.5", "macs=0.2"])
-def test_the_reference_keeps_all_blocks(name: str, budget: str, problem_of: GetProblem) -> None:
-    problem = problem_of(name, budget)
-    assert problem.graph.bypassed(problem.reference.plan.kept) == []
-    assert (problem.reference.allocation[problem.graph.is_block] == 1).all()
 
 
 class Broken(Evaluator):
