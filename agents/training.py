@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rlprune.agents.callbacks import PruningCallback
 from rlprune.agents.policy import ResidualPolicy, policy_arguments
 from rlprune.agents.ppo import PPOAgent
 from rlprune.config import PPOSettings, RewardSettings
+from rlprune.cost.budget import Budget
 from rlprune.envs.reward import reward
 from rlprune.envs.vector import PruningVecEnv, measure_together
 from rlprune.envs.walk import Walk
@@ -103,7 +104,9 @@ def train_agent(
     )
     if start is not None:
         ppo.policy.load_state_dict(start.policy.state_dict())
-    agent = PPOAgent(ppo.policy, settings, rewards, kept_ranges(problems, start))
+    agent = PPOAgent(
+        ppo.policy, settings, rewards, kept_ranges([problem.budget for problem in problems], start)
+    )
     before = deterministic_returns(agent, shown)
     ppo.set_logger(_logger(tensorboard))
     hparams = {
@@ -174,12 +177,12 @@ class WalkedSteps(RolloutBuffer):
 
 
 def kept_ranges(
-    problems: Sequence[Problem], start: PPOAgent | None = None
+    budgets: Iterable[Budget], start: PPOAgent | None = None
 ) -> dict[str, tuple[float, float]]:
     """Return the least and the largest kept fraction of every quantity that a policy has seen."""
     found = {quantity: list(ends) for quantity, ends in (start.kept if start else {}).items()}
-    for problem in problems:
-        for quantity, kept in problem.budget.limits:
+    for budget in budgets:
+        for quantity, kept in budget.limits:
             found.setdefault(quantity, []).append(kept)
     return {quantity: (min(values), max(values)) for quantity, values in found.items()}
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from rlprune.cost.budget import Allocation
 from rlprune.envs.observation.feature import Features
-from rlprune.envs.observation.table import STEP_AT, observations
+from rlprune.envs.observation.table import ACTIONS_AT, observations
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.problem import Problem
 
@@ -34,7 +34,6 @@ class Walk:
     def __init__(self, problem: Problem, seen: Features | None = None) -> None:
         self.problem = problem
         self._observations = observations(problem) if seen is None else seen
-        self._macs_share = problem.graph.removed_share()
         self.actions: list[float] = []
 
     def restart(self) -> None:
@@ -49,10 +48,9 @@ class Walk:
     def observation(self) -> Features:
         """Return the observation of the next group, or of the last one when done."""
         index = min(len(self.actions), len(self._observations) - 1)
-        decided = float(self._macs_share[: len(self.actions)].sum()) / 2
         seen: Features = self._observations[index].copy()
         if self.actions:
-            seen[STEP_AT] = self.actions[-1], np.mean(self.actions), min(decided, 1.0)
+            seen[ACTIONS_AT] = self.actions[-1], np.mean(self.actions)
         return seen
 
     def act(self, action: float) -> None:

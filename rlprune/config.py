@@ -108,6 +108,34 @@ class PPOSettings(Settings):
         return self
 
 
+class ExperienceSettings(Settings):
+    """How plans are drawn that a policy learns from before its own are evaluated."""
+
+    pairs: int = Field(default=32, ge=1)
+    """Pairs of plans of each problem, on either side of the heuristic's."""
+    spread: float = Field(default=0.25, gt=0)
+    """Standard deviation of the actions of channels."""
+    blocks: float = Field(default=1.0, ge=0)
+    """Blocks that a pair removes or puts back, on average."""
+    seed: int = Field(default=0, ge=0)
+    """Of the draws."""
+
+
+class PretrainingSettings(Settings):
+    """How a policy is fitted to experience."""
+
+    epochs: int = Field(default=60, ge=0)
+    """Passes over the experience."""
+    batch: int = Field(default=64, ge=1)
+    """Problems of a step."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """AdamW's step size."""
+    weight_decay: float = Field(default=1e-2, ge=0)
+    """AdamW's."""
+    kept_aside: float = Field(default=0.15, gt=0, lt=1)
+    """Share of networks that choose the epoch."""
+
+
 class RecipeSettings(Settings):
     """The standard fine-tuning recipe."""
 

@@ -1,33 +1,48 @@
 """Train an agent on a pool of networks; the same command goes on where it was interrupted.
 
     python scripts/make_pool.py --out runs/pool --networks 240 --workers 2
-    python scripts/train_agent.py --pool runs/pool --out runs/agent
+    python scripts/train_agent.py --pool runs/pool --out runs/agent --workers 2
 
-After every part the agent so far is in `OUT/parts/`; the last one is `OUT/agent`.
+First plans around the heuristic's are tried on every network, once for all agents of a pool: what
+they were paid is kept in `POOL/profiles`. A policy is fitted to that, and trained further by PPO.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 import tyro
 from pydantic import Field
 
 from rlprune.agents.bundle import load_agent, save_agent
+from rlprune.agents.experience import Experience, gather
 from rlprune.agents.ppo import PPOAgent
-from rlprune.agents.training import train_agent
+from rlprune.agents.pretraining import pretrain
+from rlprune.agents.training import kept_ranges, train_agent
 from rlprune.cache.store import Store
-from rlprune.config import EvaluationSettings, PPOSettings, RewardSettings, Settings
+from rlprune.compare.processes import tasks_for
+from rlprune.config import (
+    EvaluationSettings,
+    ExperienceSettings,
+    PPOSettings,
+    PretrainingSettings,
+    RewardSettings,
+    Settings,
+)
+from rlprune.errors import RLPruneError, RunError
 from rlprune.files import write_text
-from rlprune.machine import keep_freed_memory
+from rlprune.machine import check_threads, keep_freed_memory
 from rlprune.pool.choosing import Names, split
 from rlprune.pool.data import pool_data
-from rlprune.pool.folder import read
+from rlprune.pool.folder import Entry, read
 from rlprune.pool.problems import Draws, problems_of
 from rlprune.problem import Problem
 from rlprune.progress import track
@@ -51,73 +66,147 @@ class Options(Settings):
     """Depths to hold out: shallow, medium, deep."""
     draws: Draws = Draws()
     """Problems of each network."""
-    surrogate: int = Field(default=0, ge=0)
-    """Episodes on sums of sensitivity curves, before the true ones."""
-    episodes: int = Field(default=100_000, ge=1)
-    """Plans that are truly evaluated."""
-    part: int = Field(default=10_000, ge=1)
+    experience: ExperienceSettings = ExperienceSettings()
+    """Plans around the heuristic's."""
+    pretraining: PretrainingSettings = PretrainingSettings()
+    """The fit to them."""
+    episodes: int = Field(default=20_000, ge=0)
+    """Plans of the policy's own that PPO evaluates."""
+    part: int = Field(default=5_000, ge=1)
     """Episodes after which the agent is saved."""
-    images: int = Field(default=256, ge=2)
-    """Search samples that score a plan."""
     ppo: PPOSettings = PPOSettings(learning_rate=1e-3, episodes_per_update=64)
     """Hyperparameters; the learning rate falls linearly to zero."""
+    images: int = Field(default=256, ge=2)
+    """Search samples that score a plan."""
     seed: int = Field(default=0, ge=0)
     """Of the policy, its exploration and the draws of episodes."""
+    workers: int = Field(default=1, ge=1)
+    """Processes that try plans."""
     threads: int = Field(default=1, ge=1)
-    """CPU threads."""
+    """CPU threads of each."""
     data_dir: Path | None = None
     """Where data files are looked for and downloaded to."""
 
 
+class Explorer:
+    """Tries plans of the networks of a pool.
+
+    Args:
+        options: of the training.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._data = cache(lambda name: pool_data(name, options.data_dir))
+        self._store = Store(options.pool / "profiles", max_bytes=2**30)
+
+    def problems(self, entry: Entry) -> list[Problem]:
+        """Return the problems of one network."""
+        return problems_of(
+            entry,
+            self._data(entry.record.job.data),
+            self._options.draws,
+            evaluation=EvaluationSettings(images=self._options.images, precision="float32"),
+            store=self._store,
+        )
+
+    def explore(self, entry: Entry) -> list[Experience]:
+        """Return the experience of one network, a set for each of its problems."""
+        options = self._options
+        return [
+            gather(problem, options.experience, REWARDS, self._store)
+            for problem in self.problems(entry)
+        ]
+
+
+def explored(options: Options, entries: Sequence[Entry]) -> list[Experience]:
+    """Return the experience of networks."""
+    found: dict[int, list[Experience]] = {}
+    with tasks_for(Explorer, (options,), options.workers) as tasks:
+        running: dict[Future[list[Experience]], int] = {}
+        queue = iter(enumerate(entries))
+        for _ in track(entries, "trying plans"):
+            while len(running) < tasks.lanes and (following := next(queue, None)) is not None:
+                number, entry = following
+                running[tasks.submit("explore", entry)] = number
+            done = wait(running, return_when=FIRST_COMPLETED).done.pop()
+            found[running.pop(done)] = done.result()
+    return [one for number in sorted(found) for one in found[number]]
+
+
 def main(options: Options) -> None:
     """Train the parts that are not there yet."""
+    check_threads(options.threads, options.workers)
     torch.set_num_threads(options.threads)
     keep_freed_memory()
-    write_text(options.out / "config.json", options.model_dump_json(indent=2) + "\n")
-    problems = pool_problems(options)
-    agent: PPOAgent | None = None
-    if options.surrogate:
-        fast = [problem.surrogate() for problem in problems]
-        agent = _part(options, fast, "surrogate", options.surrogate, 1.0, agent)
+    _remember(options)
+    held_out = Names(options.families, options.data, options.depths)
+    entries = split(read(options.pool), held_out).training
+    agent = _pretrained(options, entries)
     parts = -(-options.episodes // options.part)
+    missing = [number for number in range(parts) if not _folder(options, number).exists()]
+    problems = _problems(options, entries) if missing else []
     for number in range(parts):
-        left = 1 - number / parts
-        agent = _part(options, problems, f"{number:03d}", options.part, left, agent)
-    if agent is not None and not (options.out / "agent").exists():
+        if number in missing:
+            agent = _trained_further(options, problems, number, 1 - number / parts, agent)
+            save_agent(agent, _folder(options, number))
+        else:
+            agent = load_agent(_folder(options, number))
+    if not (options.out / "agent").exists():
         save_agent(agent, options.out / "agent")
 
 
-def pool_problems(options: Options) -> list[Problem]:
-    """Build all problems of the networks that are not held out."""
-    held_out = Names(options.families, options.data, options.depths)
-    entries = split(read(options.pool), held_out).training
-    load = cache(lambda name: pool_data(name, options.data_dir))
-    store = Store(options.pool / "profiles", max_bytes=2**30)
-    evaluation = EvaluationSettings(images=options.images, precision="float32")
-    problems = []
-    for (entry,) in track(entries, "profiling networks"):
-        data = load(entry.record.job.data)
-        found = problems_of(entry, data, options.draws, evaluation=evaluation, store=store)
-        problems += found
-    return problems
+def _remember(options: Options) -> None:
+    """Write down the options.
+
+    Raises:
+        RunError: if those of what is there were others.
+    """
+    path = options.out / "config.json"
+    free = {"workers", "threads", "data_dir"}
+    if path.exists():
+        known = Options.model_validate_json(path.read_text())
+        if known.model_dump(exclude=free) != options.model_dump(exclude=free):
+            raise RunError(
+                f"{path} says that another training was begun there; choose another --out, or give "
+                "the same options again"
+            )
+    write_text(path, options.model_dump_json(indent=2) + "\n")
 
 
-def _part(
-    options: Options,
-    problems: Sequence[Problem],
-    name: str,
-    episodes: int,
-    rate: float,
-    start: PPOAgent | None,
-) -> PPOAgent:
-    folder = options.out / "parts" / name
+def _folder(options: Options, part: int | str) -> Path:
+    return options.out / "parts" / (part if isinstance(part, str) else f"{part:03d}")
+
+
+def _pretrained(options: Options, entries: Sequence[Entry]) -> PPOAgent:
+    folder = _folder(options, "pretrained")
     if folder.exists():
         return load_agent(folder)
-    number = 0 if name == "surrogate" else 1 + int(name)
+    found = explored(options, entries)
+    fitted = pretrain(found, options.pretraining, options.ppo, options.seed)
+    _say(part="pretrained", problems=len(found), predicted=max(fitted.gains))
+    kept = kept_ranges(one.budget for one in found)
+    agent = PPOAgent(fitted.policy, options.ppo, REWARDS, kept, _trained_on(options, entries))
+    save_agent(agent, folder)
+    return agent
+
+
+def _problems(options: Options, entries: Sequence[Entry]) -> list[Problem]:
+    explorer = Explorer(options)
+    return [
+        problem
+        for (entry,) in track(entries, "setting up problems")
+        for problem in explorer.problems(entry)
+    ]
+
+
+def _trained_further(
+    options: Options, problems: Sequence[Problem], number: int, rate: float, start: PPOAgent
+) -> PPOAgent:
     settings = options.ppo.model_copy(update={"learning_rate": rate * options.ppo.learning_rate})
     training = train_agent(
         problems,
-        episodes,
+        options.part,
         settings=settings,
         rewards=REWARDS,
         seed=1000 * options.seed + number,
@@ -127,18 +216,32 @@ def _part(
     if training.interrupted:
         raise KeyboardInterrupt
     before, after = zip(*training.deterministic, strict=True)
-    line = {
-        "part": name,
-        "return": fmean(training.returns),
-        "before": fmean(before),
-        "after": fmean(after),
-        "std": float(training.agent.policy.log_std.detach().exp().mean()),
+    _say(part=number, paid=fmean(training.returns), before=fmean(before), after=fmean(after))
+    episodes = start.trained_on["episodes"] + len(training.returns)
+    record = {**start.trained_on, "episodes": episodes}
+    return replace(training.agent, settings=options.ppo, trained_on=record)
+
+
+def _trained_on(options: Options, entries: Sequence[Entry]) -> dict[str, Any]:
+    jobs = [entry.record.job for entry in entries]
+    return {
+        "networks": len(entries),
+        "families": sorted({job.spec.family for job in jobs}),
+        "data": sorted({job.tag for job in jobs}),
+        "plans around the heuristic's": 2 * options.experience.pairs * options.draws.budgets,
+        "episodes": 0,
+        "seed": options.seed,
     }
-    print(json.dumps(line), flush=True)
-    training.agent.settings = options.ppo
-    save_agent(training.agent, folder)
-    return training.agent
+
+
+def _say(**what: object) -> None:
+    print(json.dumps(what), flush=True)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    try:
+        main(tyro.cli(Options, description=__doc__))
+    except RLPruneError as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; the same command goes on") from None

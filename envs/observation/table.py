@@ -78,6 +78,11 @@ _STEPS_FROM = GROUPS_SEEN * len(GROUP)
 STEP_AT = slice(_STEPS_FROM, _STEPS_FROM + len(STEP))
 """Where `STEP` stands in an observation."""
 
+ACTIONS_AT = slice(_STEPS_FROM, _STEPS_FROM + 2)
+"""Where that part of it stands which the actions so far decide."""
+
+_MACS_SHARE = GROUP.index(COST[0])
+
 
 # Many environments walk through one problem.
 _SEEN: WeakKeyDictionary[Problem, Features] = WeakKeyDictionary()
@@ -112,7 +117,7 @@ def observations(problem: Problem) -> Features:
     """Return what is seen of every group before the first step; computed once for a problem.
 
     Returns:
-        Shape `(groups, len(OBSERVATION))`; zeros at `STEP_AT`.
+        Shape `(groups, len(OBSERVATION))`; zeros at `ACTIONS_AT`.
     """
     if problem not in _SEEN:
         _SEEN[problem] = stacked(group_features(problem), network_features(problem))
@@ -125,6 +130,8 @@ def stacked(groups: Features, of_network: Features) -> Features:
     padded = np.pad(groups, ((NEIGHBOURS, NEIGHBOURS), (0, 0)))
     near = [padded[NEIGHBOURS + place :][:count] for place in _NEAR]
     constant = np.concatenate([of_network, groups.mean(0), groups.std(0)])
-    no_steps = np.zeros((count, len(STEP)), dtype=np.float32)
-    rows = [groups, *near, no_steps, np.tile(constant, (count, 1))]
+    shares = groups[:, _MACS_SHARE]
+    decided = np.minimum((shares.cumsum() - shares) / 2, 1.0)
+    steps = np.stack([np.zeros(count), np.zeros(count), decided], axis=1)
+    rows = [groups, *near, steps, np.tile(constant, (count, 1))]
     return np.concatenate(rows, axis=1).astype(np.float32)

@@ -23,7 +23,7 @@ class Draws(Settings):
 
     budgets: int = Field(default=6, ge=1)
     """Of each network."""
-    gentlest: float = Field(default=0.7, gt=0, le=1)
+    gentlest: float = Field(default=0.9, gt=0, le=1)
     """Largest kept fraction that a budget allows."""
     hardest: float = Field(default=0.05, gt=0, le=1)
     """Smallest one; kept fractions between them are log-uniform."""
