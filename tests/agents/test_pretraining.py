@@ -10,7 +10,7 @@ import torch
 
 from rlprune.agents.experience import Experience
 from rlprune.agents.policy import new_policy
-from rlprune.agents.pretraining import pretrain
+from rlprune.agents.pretraining import Pretrained, pretrain
 from rlprune.config import PPOSettings, PretrainingSettings
 from rlprune.cost.budget import Budget
 from rlprune.envs.observation.table import OBSERVATION, STEP_AT
@@ -18,8 +18,8 @@ from rlprune.envs.walk import BLOCK_THRESHOLD
 
 BUDGET = Budget.parse("macs=0.5")
 CURVATURE, NOISE = 2.0, 0.05
-PAIRS, PROBLEMS = 24, 120
-FIT = PretrainingSettings(epochs=40, batch=8, learning_rate=3e-3)
+PAIRS, PROBLEMS = 24, 300
+FIT = PretrainingSettings(epochs=20, batch=8, learning_rate=3e-3)
 PPO = PPOSettings(hidden=32)
 
 
@@ -58,32 +58,37 @@ def found() -> list[Experience]:
     return [made_up(number) for number in range(PROBLEMS)]
 
 
+@pytest.fixture(scope="module")
+def fitted(found: list[Experience]) -> Pretrained:
+    return pretrain(found, FIT, PPO)
+
+
 def answers(policy: torch.nn.Module, seen: np.ndarray) -> np.ndarray:
     actions, _ = policy.predict(seen, deterministic=True)  # type: ignore[operator]
     return np.asarray(actions)[:, 0]
 
 
 def test_the_policy_answers_what_the_returns_of_other_networks_say(
-    found: list[Experience],
+    fitted: Pretrained,
 ) -> None:
-    policy = pretrain(found, FIT, PPO).policy
-    for number in range(1000, 1005):
+    lost, possible = 0.0, 0.0
+    for number in range(1000, 1020):
         new = made_up(number, channels=8, blocks=0)
-        actions, best = answers(policy, new.seen), 0.6 * new.seen[:, 1]
-        errors = (actions - actions.mean()) - (best - best.mean())
-        assert np.square(errors).mean() < 0.25 * np.square(best - best.mean()).mean()
+        actions, best = answers(fitted.policy, new.seen), 0.6 * new.seen[:, 1]
+        lost += float((actions - best).var())
+        possible += float(best.var())
+    assert lost < 0.2 * possible
 
 
-def test_it_changes_the_blocks_that_are_better_changed(found: list[Experience]) -> None:
-    policy = pretrain(found, FIT, PPO).policy
+def test_it_changes_the_blocks_that_are_better_changed(fitted: Pretrained) -> None:
     new = made_up(1000, channels=2, blocks=200)
-    worth, changed = new.seen[2:, 1], answers(policy, new.seen)[2:] < BLOCK_THRESHOLD
+    worth, changed = new.seen[2:, 1], answers(fitted.policy, new.seen)[2:] < BLOCK_THRESHOLD
     assert changed[worth > 0.5].mean() > 0.8
     assert changed[worth < -0.5].mean() < 0.2
 
 
-def test_the_networks_kept_aside_tell_what_it_gains(found: list[Experience]) -> None:
-    gains = pretrain(found, FIT, PPO).gains
+def test_the_networks_kept_aside_tell_what_it_gains(fitted: Pretrained) -> None:
+    gains = fitted.gains
     assert len(gains) == FIT.epochs + 1
     assert abs(gains[0]) < 0.05
     assert max(gains) > 0.1
