@@ -30,6 +30,16 @@ def agent_for(text: str, seed: int = 0) -> Agent:
         raise AgentError(f"{Path(text) / AGENT_FILE} is missing, and {error}") from error
 
 
+def with_allowance(text: str) -> tuple[str, int | None]:
+    """Split `METHOD@EVALUATIONS`, as comparisons take it; None where nothing is said.
+
+    Args:
+        text: what `agent_for` takes, maybe with an allowance of evaluations beside its profile.
+    """
+    method, at, count = text.rpartition("@")
+    return (method, int(count)) if at and count.isdecimal() else (text, None)
+
+
 def is_search(text: str) -> bool:
     """Whether an agent uses evaluations beside those of a profile."""
     return is_folder(text) or strategy_named(text).searches

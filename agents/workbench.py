@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
-from rlprune.agents.chosen import agent_for, is_search
+from rlprune.agents.chosen import agent_for, is_search, with_allowance
 from rlprune.building import data_from, problem_from
 from rlprune.compare.cells import BASELINE, SCRATCH, Cell
 from rlprune.compare.processes import Tasks, tasks_for
@@ -61,16 +61,17 @@ class Workbench:
             RLPruneError: if the method's profile alone takes more evaluations than it has.
         """
         problem = self._fresh(cell)
-        method = BASELINE if cell.method == SCRATCH else cell.method
+        method, own = with_allowance(BASELINE if cell.method == SCRATCH else cell.method)
         started = time.perf_counter()
-        allowance = self._allowance(problem, method, cell.seed)
+        allowance = self._allowance(problem, method, cell.seed) if own is None else own
         proposal = agent_for(method, cell.seed).propose(problem, allowance)
         if proposal.interrupted:
             raise KeyboardInterrupt  # half a search is no cell
         plan = proposal.plan
         seconds = time.perf_counter() - started
         used = problem.uses()
-        if used.evaluations + used.profile_evaluations > self._settings.evaluations:
+        total = used.evaluations + used.profile_evaluations
+        if own is None and total > self._settings.evaluations:
             raise RLPruneError(
                 f"{method} takes {used.profile_evaluations} evaluations for its profile of this "
                 f"network, and has {self._settings.evaluations}; allow more: --evaluations"

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from rlprune.agents.adapting import AdaptingAgent
 from rlprune.agents.bundle import load_agent, save_agent
-from rlprune.agents.chosen import agent_for, is_folder
+from rlprune.agents.chosen import agent_for, is_folder, with_allowance
 from rlprune.agents.comparison import compare
 from rlprune.agents.fallback import agent_or_heuristic
 from rlprune.agents.ppo import PPOAgent
@@ -277,7 +277,7 @@ def run_compare(settings: CompareSettings, words: Sequence[str]) -> Comparison:
     if not continues(settings):
         check_free(settings.out)
     for method in settings.methods:
-        agent_for(method, settings.seed)
+        agent_for(with_allowance(method)[0], settings.seed)
     data = data_from(settings)
     budgets = [Budget.parse(text) for text in settings.budget]
     charged = any(budget.limits_latency for budget in budgets)

@@ -67,6 +67,26 @@ def test_a_comparison_leaves_every_cell_and_the_control(compared: Path) -> None:
     assert {r["score_search"] for r in by_method["from-scratch"]} == {None}
 
 
+def test_a_method_may_have_its_own_allowance_beside_its_profile(tmp_path: Path) -> None:
+    methods = ("random@3", "evolution@4", "evolution@0")
+    main([*MODEL[:4], "--methods", *methods, *SIZE, "--out", str(tmp_path / "run")])
+    rows = {(r["method"], r["seed"]): r for r in rows_of(tmp_path / "run")}
+    for seed in (0, 1):
+        assert rows["random@3", seed]["evaluations"] == 3
+        # The first plan is the heuristic's, which its profile has paid for.
+        assert rows["evolution@4", seed]["evaluations"] == 3
+        assert rows["evolution@4", seed]["profile_evaluations"] > 0
+        assert rows["evolution@0", seed]["evaluations"] == 0
+
+
+def test_an_allowance_does_not_hide_an_unknown_method(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*MODEL, "--methods", "evolutoin@4", *SIZE, "--out", str(tmp_path / "run")]
+    assert "evolution" in fail(capsys, *words)
+    assert not (tmp_path / "run").exists()
+
+
 def test_statistics_follow_the_rows(compared: Path) -> None:
     document = json.loads((compared / "result.json").read_text())
     assert {d["budget"] for d in document["differences"]} == {"macs=0.5", "macs=0.2", "all"}
