@@ -1,7 +1,7 @@
 """Does the agent learn? Training against its own initialisation, a random policy and blindness.
 
 PPO is trained on ResNet-20 at a fifth of the MACs, on digits and on Fashion-MNIST at 14x14, with
-the default hyperparameters. Returns are relative to the measured-sensitivity heuristic (0). The
+the default hyperparameters. Returns are relative to the heuristic (0). The
 random policy draws actions uniformly; the blind one is the trained policy with the features of the
 groups shuffled among them. Latency is left out of the reward so that a seed gives the same result.
 
@@ -15,12 +15,11 @@ import numpy as np
 import torch
 import tyro
 from bench import BenchSettings, Row, publish, spread
+from returns import of_chance, of_shuffled
 
-from rlprune.agents import PPOAgent, train_agent
+from rlprune.agents import train_agent
 from rlprune.config import RewardSettings
 from rlprune.data.registry import load_data
-from rlprune.envs import Walk, reward
-from rlprune.envs.observation.table import group_features, network_features, stacked
 from rlprune.problem import Problem
 
 
@@ -38,33 +37,6 @@ REWARD = RewardSettings(latency=0.0)
 TARGET = "on at least 2 of 3 seeds"
 
 
-def paid(problem: Problem, walk: Walk) -> float:
-    """Return the reward of the allocation that a walk ended with."""
-    measured = problem.evaluate(problem.decode(walk.allocation()))
-    return reward(problem, measured, REWARD).total
-
-
-def random_return(problem: Problem, rng: np.random.Generator) -> float:
-    """Return the mean return of uniformly random actions."""
-    walk, returns = Walk(problem), []
-    for _ in range(SHUFFLES):
-        walk.restart()
-        while not walk.done:
-            walk.act(float(rng.uniform(-1, 1)))
-        returns.append(paid(problem, walk))
-    return float(np.mean(returns))
-
-
-def blind_return(problem: Problem, agent: PPOAgent, rng: np.random.Generator) -> float:
-    """Return the mean return of the policy when every group shows another group's features."""
-    groups, of_network, returns = group_features(problem), network_features(problem), []
-    for _ in range(SHUFFLES):
-        walk = Walk(problem, stacked(groups[rng.permutation(len(groups))], of_network))
-        agent.walk_allocation(walk)
-        returns.append(paid(problem, walk))
-    return float(np.mean(returns))
-
-
 def measure(data_name: str, image_size: int | None, seed: int, episodes: int) -> dict[str, float]:
     """Train once and return every number that the table needs."""
     data = load_data(data_name, image_size=image_size)
@@ -78,8 +50,10 @@ def measure(data_name: str, image_size: int | None, seed: int, episodes: int) ->
         "mean return, last quarter": float(np.mean(returns[-quarter:])),
         "deterministic policy, before": before,
         "deterministic policy, after": after,
-        "random policy": random_return(problem, rng),
-        "deterministic policy, shuffled features": blind_return(problem, training.agent, rng),
+        "random policy": of_chance(problem, REWARD, rng, SHUFFLES),
+        "deterministic policy, shuffled features": of_shuffled(
+            problem, training.agent, REWARD, rng, SHUFFLES
+        ),
     }
 
 
