@@ -1,0 +1,173 @@
+"""Does the agent generalise? Trained without families or a task, applied to these, against rivals.
+
+Every part holds out what it is named after. An agent is trained on the rest of the pool for each
+seed, and judged by `rlprune compare` on networks that it has never seen, with all rivals at the
+same budgets, on the same samples, with the same fine-tuning; `@N` is what a method may evaluate.
+
+    python scripts/make_pool.py --out runs/pool --networks 240 --workers 2
+    python scripts/bench_agent.py --pool runs/pool --workers 2
+
+About 12 hours on 2 cores; the same command goes on where it was interrupted. `--parts` and
+`--seeds` do some of it, and what is finished lies in `benchmarks/agent/`: the table is made from
+all that is there.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import train_agent
+import tyro
+from agent_table import SEARCHES, Return, Unit, notes, table
+from bench import BENCHMARKS, BenchSettings, publish
+from pydantic import Field
+from returns import of_chance, of_policy, of_shuffled, of_unwatched
+
+from rlprune.agents import load_agent
+from rlprune.compare.result import read_comparison
+from rlprune.files import write_text
+from rlprune.machine import keep_freed_memory
+from rlprune.pool.choosing import Names, split
+from rlprune.pool.folder import read
+from rlprune.progress import track
+
+FINISHED = BENCHMARKS / "agent"
+"""What is finished: a file for each part and seed."""
+
+RIVALS = ("global-l2", "global-taylor", "sensitivity", "knapsack", "fewest-params", "heuristic")
+BUDGETS = ("macs=0.5", "macs=0.3", "macs=0.15", "macs=0.08", "latency=0.5")
+PROFILE = 400  # evaluations that a rival's profile may take at most, more than any takes here
+DRAWS = 4  # of shuffled features, and of random actions
+FASHION = "--data fashion-mnist --image-size 14"
+DIGITS = "--data digits"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is held out, and what the agent is judged on.
+
+    Attributes:
+        held_out: names.
+        models: networks.
+        task: flags of `rlprune compare`.
+        searches: whether searches with evaluations are compared too, and networks fine-tuned.
+    """
+
+    held_out: Names
+    models: tuple[str, ...]
+    task: str = FASHION
+    searches: bool = True
+
+
+PARTS = {
+    "without-residual-vgg": Part(Names(families=("residual", "vgg")), ("resnet20", "vgg")),
+    "without-depthwise-dense": Part(
+        Names(families=("depthwise", "dense")), ("mobilenetv2", "densenet")
+    ),
+    "without-fashion-mnist": Part(
+        Names(data=("fashion-mnist-14",)), ("resnet20", "vgg"), searches=False
+    ),
+    "without-digits": Part(Names(data=("digits",)), ("resnet20", "vgg"), DIGITS, searches=False),
+}
+
+
+class AgentBenchSettings(BenchSettings):
+    """Flags of this benchmark."""
+
+    pool: Path = Path("runs/pool")
+    """Folder of the pool."""
+    runs: Path = Path("runs/agent-study")
+    """Folder of agents and comparisons, new or to go on with."""
+    parts: tuple[str, ...] = tuple(PARTS)
+    """Parts to work on."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds to work on: of the agent's training, search images, searches and fine-tuning."""
+    workers: int = Field(default=1, ge=1)
+    """Processes; with --threads each."""
+
+
+def main(settings: AgentBenchSettings) -> None:
+    """Work on what is not finished, then write the table of all that is."""
+    torch.set_num_threads(settings.threads)
+    keep_freed_memory()
+    for seed in settings.seeds:
+        for name in settings.parts:
+            path = FINISHED / f"{name}-{seed}.json"
+            if not path.exists():
+                unit = work(settings, name, seed)
+                write_text(path, unit.model_dump_json(indent=1) + "\n")
+    units = [Unit.model_validate_json(path.read_text()) for path in sorted(FINISHED.glob("*.json"))]
+    publish("agent", settings, table(units), notes(units))
+
+
+def work(settings: AgentBenchSettings, name: str, seed: int) -> Unit:
+    """Train an agent without what the part holds out, and judge it there."""
+    part, out = PARTS[name], settings.runs / name
+    training = train_agent.Options(
+        pool=settings.pool,
+        out=out / f"agent-{seed}",
+        families=part.held_out.families,
+        data=part.held_out.data,
+        seed=seed,
+        workers=settings.workers,
+        threads=settings.threads,
+    )
+    train_agent.main(training)
+    agent = str(training.out / "agent")
+    run = out / f"compare-{seed}"
+    subprocess.run(
+        [sys.executable, "-m", "rlprune", *words(settings, part, agent, seed, run)], check=True
+    )
+    found = read_comparison(run / "result.json")
+    if found is None:
+        raise ValueError(f"{run} holds no comparison")
+    rows = [
+        row.model_copy(update={"method": row.method.replace(agent, "agent")}) for row in found.rows
+    ]
+    return Unit(part=name, seed=seed, rows=rows, returns=returns(training, part))
+
+
+def words(settings: AgentBenchSettings, part: Part, agent: str, seed: int, run: Path) -> list[str]:
+    """Return the command that compares an agent with its rivals."""
+    evaluated = [f"{agent}@0"]
+    tuning = "--finetune-steps 0 --no-quick-finetune"
+    if part.searches:
+        evaluated += [f"{agent}@20", f"{agent}@200", *SEARCHES]
+        tuning = ""
+    flags = (
+        f"compare {part.task} --seeds 1 --seed {seed} --evaluations {PROFILE} {tuning} "
+        f"--workers {settings.workers} --threads {settings.threads} --out {run}"
+    )
+    lists = ["--model", *part.models, "--budget", *BUDGETS, "--methods", *RIVALS, *evaluated]
+    return [*flags.split(), *lists]
+
+
+def returns(training: train_agent.Options, part: Part) -> list[Return]:
+    """Return what policies are paid on the networks of the pool that were held out."""
+    explorer, agent = train_agent.Explorer(training), load_agent(training.out)
+    rng, rewards = np.random.default_rng(training.seed), train_agent.REWARDS
+    entries = split(read(training.pool), part.held_out).held_out
+    found = []
+    for (entry,) in track(entries, "paying policies"):
+        for problem in explorer.problems(entry):
+            one = Return(
+                network=entry.name,
+                budget=str(problem.budget),
+                trained=of_policy(problem, agent, rewards),
+                shuffled=of_shuffled(problem, agent, rewards, rng, DRAWS),
+                unwatched=None
+                if problem.dynamics is None
+                else of_unwatched(problem, agent, rewards),
+                chance=of_chance(problem, rewards, rng, DRAWS),
+            )
+            found.append(one)
+    return found
+
+
+if __name__ == "__main__":
+    main(tyro.cli(AgentBenchSettings, description=__doc__))
