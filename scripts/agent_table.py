@@ -125,7 +125,9 @@ def _returns(part: str, found: Sequence[Return]) -> list[Row]:
     case = f"{part}, {len({one.network for one in found})} networks of the pool"
     trained = estimate([one.trained for one in found])
     rows = [
-        _judged(case, "return (the untrained policy's is 0)", trained, "above 0", _above(trained))
+        _judged(
+            case, "return; that of the untrained policy is 0", trained, "above 0", _above(trained)
+        )
     ]
     for name, value in (
         ("a random policy's", [one.trained - one.chance for one in found]),
@@ -146,10 +148,10 @@ def notes(units: Sequence[Unit]) -> str:
     made = ", ".join(f"{unit.part} (seed {unit.seed})" for unit in units)
     return (
         f"Made from: {made}. A cell is one network, budget and seed; intervals are 95 % t "
-        "intervals over cells, over problems for returns. Gains are log(rival's search score / agent's), "
-        "positive where the agent's is better; ties count as losses. `@N` is the evaluations "
-        "beside the profile, which is the same for all that start from the heuristic; knapsack is "
-        "that of measured curves. Accuracies are on the test split; the agent never falls back on "
+        "intervals over cells, over problems for returns. Gains are log(rival's search score / "
+        "agent's), positive where the agent's is better; ties count as losses. `@N` is the "
+        "evaluations beside the profile, which is the same for all that start from the heuristic; "
+        "knapsack is that of measured curves. Accuracies are on the test split; the agent never falls back on "
         "the heuristic at @0."
     )
 
@@ -163,9 +165,7 @@ def _wins(case: str, rivals: Sequence[str], ours: str, cells: Cells, target: str
     share = sum(won) / len(won)
     metric = f"cells with a better score than {rivals[0] if len(rivals) == 1 else 'all rivals'}"
     ok = share >= LEAST_WINS if target else None
-    return Row(
-        case, f"cells with a better score than {name}", share, share, share, len(won), target, ok
-    )
+    return Row(case, metric, share, share, share, len(won), target, ok)
 
 
 def _gain(case: str, rival: str, ours: str, cells: Cells, target: str = "") -> Row:

@@ -126,10 +126,10 @@ def work(settings: AgentBenchSettings, name: str, seed: int) -> Unit:
     found = read_comparison(run / "result.json")
     if found is None:
         raise ValueError(f"{run} holds no comparison")
-    rows = [
+    rows = tuple(
         row.model_copy(update={"method": row.method.replace(agent, "agent")}) for row in found.rows
-    ]
-    return Unit(part=name, seed=seed, rows=rows, returns=returns(training, part))
+    )
+    return Unit(part=name, seed=seed, rows=rows, returns=tuple(returns(training, part)))
 
 
 def words(settings: AgentBenchSettings, part: Part, agent: str, seed: int, run: Path) -> list[str]:

@@ -1,0 +1,128 @@
+"""The study's claims follow from its cells: won ones, lost ones, ties, and who is picked."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from agent_table import LEAST_WINS, RIVALS, SEARCHES, Return, Unit, table
+from bench import Row
+
+from rlprune.compare.cells import Accuracies
+from rlprune.compare.cells import Row as Cell
+
+AGENTS = ("agent@0", "agent@20", "agent@200")
+
+
+def cell(method: str, budget: str, seed: int, score: float, accuracy: float = 0.9) -> Cell:
+    values = Accuracies(repaired=accuracy, after_50_steps=accuracy, finetuned=accuracy)
+    return Cell(
+        model="resnet20",
+        method=method,
+        budget=budget,
+        seed=seed,
+        evaluations=0,
+        profile_evaluations=0,
+        kept_macs=0.5,
+        kept_params=0.5,
+        kept_latency=None,
+        score_search=score,
+        accuracy_repaired=accuracy,
+        accuracy_50_steps=accuracy,
+        accuracy_finetuned=accuracy,
+        validation=values,
+        seconds=0.0,
+        training_seconds=0.0,
+        best_so_far=(),
+        plan="",
+    )
+
+
+def unit(seed: int, scores: dict[str, float], accuracies: dict[str, float]) -> Unit:
+    """Five budgets; methods without a score have 1, without an accuracy 0.9."""
+    methods = (*RIVALS, "heuristic", *AGENTS, *SEARCHES)
+    rows = tuple(
+        cell(
+            method, f"macs={place / 10}", seed, scores.get(method, 1.0), accuracies.get(method, 0.9)
+        )
+        for method in methods
+        for place in range(1, 6)
+    )
+    paid = tuple(
+        Return(
+            network=f"n{i}",
+            budget="",
+            trained=0.1 + i / 100,
+            shuffled=0.1,
+            unwatched=None,
+            chance=-1,
+        )
+        for i in range(4)
+    )
+    return Unit(part="without-x", seed=seed, rows=rows, returns=paid)
+
+
+def found(units: list[Unit], case: str, metric: str) -> Row:
+    (row,) = [one for one in table(units) if (one.case, one.metric) == (case, metric)]
+    return row
+
+
+WON = ("held-out families, agent@0", "cells with a better score than all rivals")
+
+
+def test_a_cell_is_won_where_all_rivals_are_worse() -> None:
+    better = unit(0, {"agent@0": 0.8}, {})
+    assert found([better], *WON).value == 1.0
+    assert found([better], *WON).ok
+    one_better = unit(0, {"agent@0": 0.8, "knapsack": 0.7}, {})
+    assert found([one_better], *WON).value == 0.0
+    assert found([better, one_better.model_copy(update={"seed": 1})], *WON).n == 5
+
+
+def test_a_tie_is_lost() -> None:
+    row = found([unit(0, {}, {})], *WON)
+    assert (row.value, row.ok) == (0.0, False)
+
+
+def test_four_of_five_are_enough() -> None:
+    units = [unit(seed, {"agent@0": 0.8}, {}) for seed in range(5)]
+    units[0] = unit(0, {"agent@0": 1.2}, {})
+    rows = [row.model_copy(update={"seed": one.seed}) for one in units for row in one.rows]
+    whole = units[0].model_copy(update={"rows": tuple(rows)})
+    row = found([whole], *WON)
+    assert row.value == pytest.approx(LEAST_WINS)
+    assert row.ok
+
+
+@pytest.mark.parametrize(("ours", "holds"), [(0.93, True), (0.91, False)])
+def test_accuracy_is_compared_with_the_rival_that_validation_picks(
+    ours: float, holds: bool
+) -> None:
+    units = [unit(seed, {}, {"agent@0": ours + seed / 1000, "knapsack": 0.92}) for seed in range(3)]
+    case, metric = WON[0], "accuracy - the rival's that validation picks, 50_steps"
+    row = found(units, case, metric)
+    assert row.value == pytest.approx(ours + 0.001 - 0.92)
+    assert row.ok is holds
+
+
+def test_gains_are_logarithms_of_ratios_of_scores() -> None:
+    units = [unit(seed, {"agent@20": 0.5, "cmaes@200": 0.6}, {}) for seed in range(2)]
+    case = "held-out families, agent@20"
+    assert found(units, case, "gain on cmaes@200").value == pytest.approx(math.log(0.6 / 0.5))
+    assert found(units, case, "gain on cmaes@200").ok
+    assert found(units, case, "gain on evolution@20").ok is None
+
+
+def test_to_be_as_good_is_enough_with_20_evaluations_and_not_with_200() -> None:
+    units = [unit(0, {}, {})]
+    assert found(units, "held-out families, agent@20", "gain on evolution@200").ok
+    assert not found(units, "held-out families, agent@200", "gain on evolution@200").ok
+
+
+def test_what_policies_are_paid_is_compared_problem_by_problem() -> None:
+    units = [unit(0, {}, {})]
+    case = "without-x, 4 networks of the pool"
+    assert found(units, case, "return; that of the untrained policy is 0").ok
+    assert found(units, case, "return - a random policy's").value == pytest.approx(1.115)
+    assert not found(units, case, "return - with shuffled features").ok  # one of four is a tie
+    assert all("dynamics" not in row.metric for row in table(units))
