@@ -151,8 +151,8 @@ def notes(units: Sequence[Unit]) -> str:
         "intervals over cells, over problems for returns. Gains are log(rival's search score / "
         "agent's), positive where the agent's is better; ties count as losses. `@N` is the "
         "evaluations beside the profile, which is the same for all that start from the heuristic; "
-        "knapsack is that of measured curves. Accuracies are on the test split; the agent never falls back on "
-        "the heuristic at @0."
+        "knapsack is that of measured curves. Accuracies are on the test split; the agent never "
+        "falls back on the heuristic at @0."
     )
 
 
