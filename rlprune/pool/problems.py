@@ -66,7 +66,8 @@ def problems_of(
     for _ in range(draws.budgets):
         quantity = str(rng.choice(quantities, p=weights / weights.sum()))
         place, watched = float(rng.random()), bool(rng.random() >= draws.unwatched)
-        low = max(draws.hardest, _ABOVE_LEAST * whole.costs.reachable(quantity))
+        limited = whole.with_budget(Budget(((quantity, 1.0),)))  # widths may be rounded otherwise
+        low = max(draws.hardest, _ABOVE_LEAST * limited.costs.reachable(quantity))
         if low < draws.gentlest:
             kept = low * math.exp(place * math.log(draws.gentlest / low))
             problem = whole.with_budget(Budget(((quantity, kept),)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rlprune.data.splits import DataSplits
+from rlprune.latency import stored
 from rlprune.pool.jobs import Job
 from rlprune.pool.problems import Draws, problems_of
 from rlprune.problem import Problem
@@ -70,3 +71,17 @@ def test_timed_networks_are_charged_for_latency(
     problems = problems_of(write_entry(digit_jobs[0]), digits, draws)
     assert "latency" in {quantity for quantity, _ in limits(problems)}
     assert all(problem.evaluator.latency is not None for problem in problems)
+
+
+def test_latency_budgets_can_be_met_where_the_device_takes_many_channels_at_once(
+    digit_jobs: list[Job],
+    write_entry: WriteEntry,
+    digits: DataSplits,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stored, "granularity", lambda *_: 32)
+    draws = Draws(budgets=30, hardest=0.01, timed=1.0)
+    for job in digit_jobs:
+        for problem in problems_of(write_entry(job), digits, draws):
+            plan = problem.decode(np.ones(len(problem.graph.groups)))
+            assert problem.budget.usage(problem.costs, plan.widths) <= 1
