@@ -17,6 +17,7 @@ from rlprune.allocate.curves import Losses, profile_curves
 from rlprune.allocate.estimated import estimated_curves
 from rlprune.allocate.heuristic import Reference, heuristic
 from rlprune.allocate.knapsack import least_loss
+from rlprune.allocate.local import local_changes
 from rlprune.allocate.reconstruction import profile_reconstruction
 from rlprune.allocate.sensitivity import Sensitivity, profile
 from rlprune.cache.store import NoStore, Store
@@ -241,6 +242,11 @@ class Problem:
     def reference(self) -> Reference:
         """The heuristic's plan for this budget; profile evaluations on first use."""
         return heuristic(self)
+
+    @cached_property
+    def local_changes(self) -> npt.NDArray[np.float64]:
+        """Log-ratio of scores where one group of the heuristic's plan changes; profiled at first."""
+        return local_changes(self, self._store)
 
     @cached_property
     def probe(self) -> Probe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rlprune.allocate.estimated import errors_at_half
+from rlprune.allocate.local import STEP
 from rlprune.envs.observation.feature import Column, Feature, log_relative, nats, share
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.problem import Problem
@@ -24,6 +25,9 @@ SENSITIVITY: tuple[Feature, ...] = (
     ),
     share("heuristic_kept", "channels that the heuristic's plan keeps"),
     nats("knapsack", "channels that the knapsack of estimated losses keeps over heuristic_kept"),
+    nats("slope", "log of the score over that of the group's share, at the heuristic's plan"),
+    nats("slope_relative", "slope less its mean over groups of channels"),
+    nats("change", "log of the score with the block changed at the heuristic's plan, over its own"),
 )
 """A loss is the search score less the dense network's."""
 
@@ -36,6 +40,8 @@ def sensitivity(problem: Problem) -> list[Column]:
     at = [np.rint(graph.widths * kept).astype(np.int64) for kept in KEPT]
     heuristic = problem.reference.plan.widths / graph.widths
     best = problem.estimated_widths / graph.widths
+    slope = np.where(graph.is_block, 0.0, -problem.local_changes / STEP)
+    mean = slope.sum() / max(1, (~graph.is_block).sum())
     return [
         np.log(relative),
         _rank(graph, relative),
@@ -44,6 +50,9 @@ def sensitivity(problem: Problem) -> list[Column]:
         *(np.log(np.maximum(estimated[rows, widths], _LEAST)) for widths in at),
         heuristic,
         np.log(np.maximum(best, _LEAST_KEPT) / np.maximum(heuristic, _LEAST_KEPT)),
+        slope,
+        np.where(graph.is_block, 0.0, slope - mean),
+        np.where(graph.is_block, problem.local_changes, 0.0),
     ]
 
 
