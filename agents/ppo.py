@@ -15,6 +15,8 @@ from rlprune.agents.base import WORSE, Proposal
 from rlprune.agents.evolution import EvolutionSettings, evolve
 from rlprune.agents.space import Space, Vector
 from rlprune.agents.trials import Trials
+from rlprune.allocate.local import local_changes, refined
+from rlprune.allocate.reference import best_measured
 from rlprune.config import PPOSettings, RewardSettings
 from rlprune.cost.budget import Allocation, Budget
 from rlprune.envs.observation.feature import Features
@@ -48,27 +50,30 @@ class PPOAgent:
     name = "ppo"
 
     def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
-        """Walk the groups once; with evaluations, sample more plans and refine the best of them.
+        """Walk the groups once and make the changes that a profile of the answer shows.
 
         Args:
             problem: any network and budget.
-            evaluations: 0 returns the deterministic plan unmeasured. K > 0 scores it and plans
-                sampled from the policy, evolves them until K are scored, and falls back on the
-                heuristic's plan if that is better.
+            evaluations: 0 returns that plan. K > 0 evolves it and plans sampled from the policy
+                until K are scored, and falls back on the heuristic's plan if that is better.
 
         Raises:
             UncoveredError: if the budget is beyond those of its training.
         """
         self._check_covers(problem.budget)
         walk = Walk(problem)
+        answer = best_measured(problem, [self.walk_allocation(walk)])
+        best = refined(problem, answer, local_changes(problem, answer))
         if evaluations == 0:
-            return Proposal(problem.decode(self.walk_allocation(walk)), self.name)
+            return Proposal(best.plan, self.name)
         torch.manual_seed(self.seed)
+        space = Space(problem, around_heuristic=True)
         population = max(2, min(EVOLUTION.population, evaluations // 2))
-        first = [self.actions(walk, deterministic=i == 0) for i in range(population)]
+        sampled = [self.actions(walk, deterministic=False) for _ in range(population - 1)]
+        first = [space.vector(best.allocation), *sampled]
         rng = np.random.default_rng(self.seed)
         with Trials(problem, evaluations, self.name) as trials:
-            evolve(Space(problem, around_heuristic=True), trials, first, rng, EVOLUTION)
+            evolve(space, trials, first, rng, EVOLUTION)
         found = trials.proposal()
         if problem.reference.measurement.score < found.history[-1]:
             return replace(found, plan=problem.reference.plan, fallback=WORSE)

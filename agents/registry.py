@@ -17,13 +17,16 @@ from rlprune.agents.random_search import RandomSearchAgent
 from rlprune.agents.sampled import CMAESAgent, NSGA2Agent
 from rlprune.allocate.capacity import fewest_params
 from rlprune.allocate.global_threshold import global_threshold
-from rlprune.allocate.heuristic import heuristic, sensitivity
+from rlprune.allocate.heuristic import sensitivity
 from rlprune.allocate.knapsack import knapsack
+from rlprune.allocate.local import refined
 from rlprune.allocate.norm_proportional import norm_proportional
 from rlprune.allocate.uniform import local, uniform
 from rlprune.criteria.normalise import NORMALISERS
 from rlprune.criteria.registry import CRITERIA, criterion_named
 from rlprune.errors import UnknownNameError
+from rlprune.problem import Problem
+from rlprune.surgery.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ def _fixed(name: str, rule: Rule) -> Strategy:
     return Strategy(lambda _: FixedAgent(name, rule), searches=False)
 
 
+def _refined(problem: Problem) -> Plan:
+    return refined(problem, problem.reference, problem.local_changes).plan
+
+
 STRATEGIES: dict[str, Strategy] = {
     "uniform": _fixed("uniform", uniform),
     "norm-proportional": _fixed("norm-proportional", norm_proportional),
@@ -51,7 +58,8 @@ STRATEGIES: dict[str, Strategy] = {
     "fewest-params": Strategy(
         lambda seed: FixedAgent("fewest-params", partial(fewest_params, seed=seed)), searches=False
     ),
-    "heuristic": _fixed("heuristic", lambda problem: heuristic(problem).plan),
+    "heuristic": _fixed("heuristic", lambda problem: problem.reference.plan),
+    "refined": _fixed("refined", lambda problem: _refined(problem)),
     "random": Strategy(RandomSearchAgent),
     "grid": Strategy(lambda _: GridAgent()),
     "grid-unscreened": Strategy(lambda _: GridAgent(screened=False)),

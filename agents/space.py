@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlprune.cost.budget import Allocation
-from rlprune.envs.walk import BLOCK_THRESHOLD, changed
+from rlprune.envs.walk import BLOCK_THRESHOLD, RESIDUAL_SCALE, changed
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
@@ -46,6 +46,13 @@ class Space:
     def allocation(self, x: Vector) -> Allocation:
         """Return the kept fractions that a vector means; both of shape `(groups,)`."""
         return changed(self._problem.graph, self.centre, x)
+
+    def vector(self, allocation: Allocation) -> Vector:
+        """Return the vector that means an allocation."""
+        is_block = self._problem.graph.is_block
+        blocks = np.where((allocation > 0) == (self.centre > 0), 0.0, _TOGGLED)
+        ratios = np.where(is_block, 1.0, allocation) / np.where(is_block, 1.0, self.centre)
+        return np.where(is_block, blocks, np.log(ratios) / RESIDUAL_SCALE)
 
     def plan(self, x: Vector) -> Plan:
         """Return the plan that a vector means within the budget."""

@@ -15,10 +15,12 @@ from torch import nn
 
 from rlprune.allocate.curves import Losses, profile_curves
 from rlprune.allocate.estimated import estimated_curves
-from rlprune.allocate.heuristic import Reference, heuristic
+from rlprune.allocate.heuristic import heuristic
 from rlprune.allocate.knapsack import least_loss
-from rlprune.allocate.local import local_changes
+from rlprune.allocate.local import Changes, local_changes
+from rlprune.allocate.profiles import profile_plans
 from rlprune.allocate.reconstruction import profile_reconstruction
+from rlprune.allocate.reference import Reference
 from rlprune.allocate.sensitivity import Sensitivity, profile
 from rlprune.cache.store import NoStore, Store
 from rlprune.calling import repeated, take, to_device
@@ -244,9 +246,9 @@ class Problem:
         return heuristic(self)
 
     @cached_property
-    def local_changes(self) -> npt.NDArray[np.float64]:
-        """Log-ratio of scores where one group of the heuristic's plan changes; profiled at first."""
-        return local_changes(self, self._store)
+    def local_changes(self) -> Changes:
+        """What becomes of the heuristic's plan as one group changes; profiled on first use."""
+        return local_changes(self, self.reference)
 
     @cached_property
     def probe(self) -> Probe:
@@ -277,6 +279,10 @@ class Problem:
     def evaluate(self, plan: Plan) -> Measurement:
         """Score a plan on the search split; see `Evaluator.evaluate`."""
         return self.evaluator.evaluate(plan)
+
+    def profile(self, plans: Sequence[Plan]) -> list[Measurement]:
+        """Score plans as part of a profile, which is kept in the store."""
+        return profile_plans(self.evaluator, self._store, plans)
 
     def uses(self) -> Ledger:
         """Return a copy of the ledger, to subtract later."""

@@ -13,6 +13,7 @@ from rlprune.problem import Problem
 KEPT = (0.7, 0.3, 0.1)
 _LEAST = 1e-3  # of a loss, in units of the mean sensitivity
 _LEAST_KEPT = 0.01
+_FLATTEST = 0.05  # curvature; what is measured below is noise
 
 SENSITIVITY: tuple[Feature, ...] = (
     nats("sensitivity", "loss with the group alone cut to half, over its mean over groups"),
@@ -25,8 +26,9 @@ SENSITIVITY: tuple[Feature, ...] = (
     ),
     share("heuristic_kept", "channels that the heuristic's plan keeps"),
     nats("knapsack", "channels that the knapsack of estimated losses keeps over heuristic_kept"),
-    nats("slope", "log of the score over that of the group's share, at the heuristic's plan"),
-    nats("slope_relative", "slope less its mean over groups of channels"),
+    nats("slope", "gain in log score from a wider share at the heuristic's plan, per log-ratio"),
+    nats("curvature", "log of how fast that gain falls, per log-ratio, as the share grows"),
+    Feature("ascent", "slope over curvature, the step that gains most", "action", -1, 1),
     nats("change", "log of the score with the block changed at the heuristic's plan, over its own"),
 )
 """A loss is the search score less the dense network's."""
@@ -40,8 +42,9 @@ def sensitivity(problem: Problem) -> list[Column]:
     at = [np.rint(graph.widths * kept).astype(np.int64) for kept in KEPT]
     heuristic = problem.reference.plan.widths / graph.widths
     best = problem.estimated_widths / graph.widths
-    slope = np.where(graph.is_block, 0.0, -problem.local_changes / STEP)
-    mean = slope.sum() / max(1, (~graph.is_block).sum())
+    narrower, wider = problem.local_changes
+    slope = np.where(graph.is_block, 0.0, (narrower - wider) / (2 * STEP))
+    curvature = np.maximum((narrower + wider) / STEP**2, _FLATTEST)
     return [
         np.log(relative),
         _rank(graph, relative),
@@ -51,8 +54,9 @@ def sensitivity(problem: Problem) -> list[Column]:
         heuristic,
         np.log(np.maximum(best, _LEAST_KEPT) / np.maximum(heuristic, _LEAST_KEPT)),
         slope,
-        np.where(graph.is_block, 0.0, slope - mean),
-        np.where(graph.is_block, problem.local_changes, 0.0),
+        np.where(graph.is_block, 0.0, np.log(curvature)),
+        slope / curvature,
+        np.where(graph.is_block, wider, 0.0),
     ]
 
 

@@ -6,33 +6,22 @@ nothing of how layers interact. Each is better on some networks, and one evaluat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlprune.allocate.reference import Reference, best_measured
 from rlprune.allocate.sensitivity import EXPONENTS
-from rlprune.cost.budget import Allocation, inside_removed
-from rlprune.evaluate.evaluator import Measurement
-from rlprune.surgery.plan import Plan
+from rlprune.cost.budget import inside_removed
 
 if TYPE_CHECKING:
     from rlprune.problem import Problem
 
 
-@dataclass(frozen=True)
-class Reference:
-    """An allocation for one budget, with its plan and measurement."""
-
-    allocation: Allocation
-    plan: Plan
-    measurement: Measurement
-
-
 def sensitivity(problem: Problem) -> Reference:
     """Return the best power of the sensitivity by search score; four profile evaluations."""
-    return _best(problem, [problem.sensitivity.allocation(exponent) for exponent in EXPONENTS])
+    powers = [problem.sensitivity.allocation(exponent) for exponent in EXPONENTS]
+    return best_measured(problem, powers)
 
 
 def heuristic(problem: Problem) -> Reference:
@@ -44,12 +33,5 @@ def heuristic(problem: Problem) -> Reference:
     powers, widths = sensitivity(problem), problem.estimated_widths
     free = inside_removed(problem.graph, widths)
     allocation = np.where(free, powers.plan.widths, widths) / problem.graph.widths
-    estimated = _best(problem, [allocation])
-    return min(powers, estimated, key=lambda one: one.measurement.score)
-
-
-def _best(problem: Problem, allocations: Sequence[Allocation]) -> Reference:
-    plans = [problem.decode(allocation) for allocation in allocations]
-    measured = problem.evaluator.evaluate_many(plans, profile=True)
-    best = min(range(len(plans)), key=lambda i: measured[i].score)
-    return Reference(allocations[best], plans[best], measured[best])
+    estimated = best_measured(problem, [allocation])
+    return min(powers, estimated, key=lambda one: one.score)

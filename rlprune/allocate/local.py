@@ -1,7 +1,7 @@
-"""What each group is worth at the heuristic's plan: one profile evaluation each, at one budget.
+"""What each group is worth where a budget is met: two profile evaluations each.
 
 The sensitivity is measured on the dense network, one group at a time. At a small budget all groups
-are cut at once, and what a channel is worth there depends on what is left of the others.
+are cut at once, and what a channel is worth depends on what is left of the others.
 """
 
 from __future__ import annotations
@@ -12,50 +12,61 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from rlprune.cache.fingerprint import combined
-from rlprune.cache.store import Store
+from rlprune.allocate.reference import Reference, best_measured
+from rlprune.cost.budget import Allocation
 
 if TYPE_CHECKING:
     from rlprune.problem import Problem
 
 STEP = 0.3
-"""Log-ratio by which the share of one group is lowered."""
+"""Log-ratio by which the share of one group is lowered, and raised."""
 
 _MOST = 5.0  # of a change; one that breaks the network says no more than that
-_STORED = "local-1"  # the number changes with what is measured
+
+Changes = npt.NDArray[np.float64]
+"""Log of the search score over that before a change, positive where it is for the worse; shape
+`(2, groups)`: with one group narrower, and wider; the same twice for a block, which is removed or
+put back."""
+
+_Signs = npt.NDArray[np.float64]
 
 
-def local_changes(problem: Problem, store: Store) -> npt.NDArray[np.float64]:
-    """Change one group at the heuristic's plan at a time, or look up what came of it.
+def local_changes(problem: Problem, reference: Reference) -> Changes:
+    """Change one group at a time; what it saves or costs is shared by the others."""
+    groups = len(problem.graph.groups)
+    signs = np.concatenate([-np.eye(groups), np.eye(groups)])
+    measured = problem.profile([problem.decode(_moved(problem, reference, s)) for s in signs])
+    negligible = problem.sensitivity.negligible
+    ratios = [(one.score + negligible) / (reference.score + negligible) for one in measured]
+    return np.log(np.minimum(ratios, math.exp(_MOST))).reshape(2, groups)
 
-    A group of channels has its share lowered by `STEP`, which the others gain in the budget; a
-    block is removed, or put back.
+
+def refined(problem: Problem, reference: Reference, changes: Changes) -> Reference:
+    """Return what is best of an allocation and its best changes, made together.
 
     Args:
-        problem: whose heuristic is meant.
-        store: where scores are kept.
-
-    Returns:
-        Log of the search score over the heuristic's, positive where the change is for the worse;
-        shape `(groups,)`.
+        problem: whose budget is met.
+        reference: the allocation.
+        changes: of its groups; a few more profile evaluations show which go together.
     """
-    graph, reference = problem.graph, problem.reference
-    groups = np.eye(len(graph.groups), dtype=bool)
-    narrowed = reference.allocation * np.exp(-STEP * groups)
-    changed = np.where(graph.is_block & groups, reference.allocation == 0, narrowed)
-    plans = [problem.decode(allocation) for allocation in changed]
-    key = combined(problem.evaluator.fingerprint, *(plan.key.hex() for plan in plans))
-    scores = store.get(_STORED, key)
-    if scores is None:
-        measured = problem.evaluator.evaluate_many(plans, profile=True)
-        scores = [min(one.score, _worst(problem)) for one in measured]
-        store.put(_STORED, key, scores)
-    else:
-        problem.ledger.profile_evaluations += len({plan.key for plan in plans})
-    negligible = problem.sensitivity.negligible
-    base = reference.measurement.score + negligible
-    return np.log((np.array(scores) + negligible) / base)
+    together = [_moved(problem, reference, signs) for signs in _improving(changes)]
+    candidates = [reference, best_measured(problem, together)] if together else [reference]
+    return min(candidates, key=lambda one: one.score)
 
 
-def _worst(problem: Problem) -> float:
-    return math.exp(_MOST) * (problem.reference.measurement.score + problem.sensitivity.negligible)
+def _moved(problem: Problem, reference: Reference, signs: _Signs) -> Allocation:
+    """Make groups of signs -1 narrower, of 1 wider; blocks change with either."""
+    allocation = reference.allocation
+    changed = problem.graph.is_block & (signs != 0)
+    return np.where(changed, allocation == 0, allocation * np.exp(STEP * signs))
+
+
+def _improving(changes: Changes) -> list[_Signs]:
+    """Return signs of the best change, of the two best, the four best, and so on to all."""
+    best, signs = changes.min(axis=0), np.where(changes[0] < changes[1], -1.0, 1.0)
+    order = [g for g in np.argsort(best, kind="stable") if best[g] < 0]
+    counts = {min(1 << power, len(order)) for power in range(len(order).bit_length() + 1)}
+    return [
+        np.where(np.isin(np.arange(len(best)), order[:count]), signs, 0.0)
+        for count in sorted(counts - {0})
+    ]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from rlprune.cache.fingerprint import combined
 from rlprune.cache.store import Store
 from rlprune.cost.analytic import Widths
-from rlprune.evaluate.evaluator import Evaluator
+from rlprune.evaluate.evaluator import Evaluator, Measurement
+from rlprune.evaluate.scoring import Score
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.progress import track
 from rlprune.surgery.plan import Plan
+
+_PLANS = "plans-1"  # the number changes with what is stored
 
 Cut = tuple[int, int]
 """A group's index and the width that it alone is cut to."""
@@ -46,6 +51,24 @@ def profile_cuts(
     scores = _finite(np.array(measured), graph.is_block[[g for g, _ in cuts]])
     store.put(kind, evaluator.fingerprint, scores.tolist())
     return scores
+
+
+def profile_plans(evaluator: Evaluator, store: Store, plans: Sequence[Plan]) -> list[Measurement]:
+    """Measure plans, or look them up; profile evaluations in either case.
+
+    Args:
+        evaluator: scores the plans.
+        store: where the scores are kept; not where one is infinite.
+        plans: of one budget.
+    """
+    key = combined(evaluator.fingerprint, *(plan.key.hex() for plan in plans))
+    known = store.get(_PLANS, key)
+    if known is not None:
+        return evaluator.recall(plans, [Score(*one) for one in known])
+    measured = evaluator.evaluate_many(plans, profile=True)
+    if all(math.isfinite(one.score) and math.isfinite(one.quality) for one in measured):
+        store.put(_PLANS, key, [(one.score, one.quality) for one in measured])
+    return measured
 
 
 def width_at(graph: GroupGraph, g: int, kept: float) -> int:
