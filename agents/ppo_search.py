@@ -7,6 +7,7 @@ import itertools
 from rlprune.agents.base import WORSE, Proposal
 from rlprune.agents.training import train_agent
 from rlprune.config import PPOSettings
+from rlprune.envs.walk import Walk
 from rlprune.problem import Problem
 
 TOO_FEW = "there were too few evaluations to train a policy"
@@ -44,7 +45,7 @@ class PPOSearchAgent:
         if episodes < count:
             return Proposal(heuristic, self.name, fallback=TOO_FEW if evaluations else None)
         training = train_agent([problem], episodes, settings=settings, seed=self._seed)
-        own = training.agent.propose(problem).plan
+        own = problem.decode(training.agent.walk_allocation(Walk(problem)))
         tried = [(problem.evaluate(own).score, own), *training.best_plans.values()]
         least, plan = min(tried, key=lambda one: one[0])
         is_worse = score < least

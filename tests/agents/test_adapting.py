@@ -8,6 +8,7 @@ import torch
 from rlprune.agents.adapting import AdaptingAgent
 from rlprune.agents.policy import new_policy
 from rlprune.agents.ppo import PPOAgent
+from rlprune.agents.registry import agent_named
 from rlprune.config import PPOSettings, RewardSettings
 from rlprune.problem import Problem
 
@@ -24,14 +25,15 @@ def agent() -> PPOAgent:
 def test_it_starts_as_the_heuristic_and_every_episode_is_charged(
     agent: PPOAgent, fresh_plain: Problem
 ) -> None:
-    assert agent.propose(fresh_plain).plan == fresh_plain.reference.plan
+    refined = agent_named("refined").propose(fresh_plain).plan
+    assert agent.propose(fresh_plain).plan == refined
     before = agent.state()
     used = fresh_plain.uses()
     proposal = AdaptingAgent(agent, 20).propose(fresh_plain)
     spent = fresh_plain.ledger.since(used)
     # Three updates of eight; the policy without exploration before and after them.
-    assert 24 <= spent.evaluations + spent.cache_hits <= 26
-    assert proposal.plan != fresh_plain.reference.plan
+    assert 20 <= spent.evaluations <= 26  # some plans repeat
+    assert proposal.plan != refined
     assert all(torch.equal(value, before[name]) for name, value in agent.state().items())
 
 

@@ -77,7 +77,7 @@ def test_the_policy_answers_what_the_returns_of_other_networks_say(
         actions, best = answers(fitted.policy, new.seen), 0.6 * new.seen[:, 1]
         lost += float((actions - best).var())
         possible += float(best.var())
-    assert lost < 0.2 * possible
+    assert lost < 0.35 * possible
 
 
 def test_it_changes_the_blocks_that_are_better_changed(fitted: Pretrained) -> None:

@@ -41,6 +41,17 @@ def test_a_common_shift_of_all_channels_means_nothing(
     assert abs(space.plan(x + shift).widths - space.plan(x).widths).max() <= 1
 
 
+@pytest.mark.parametrize("budget", ["macs=0.4", "macs=0.08"])
+def test_every_allocation_near_the_centre_has_its_vector(
+    budget: str, problem_of: GetProblem
+) -> None:
+    problem = problem_of("resnet20", budget)
+    space, rng = Space(problem, True), np.random.default_rng(0)
+    for _ in range(5):
+        allocation = space.allocation(space.near(np.zeros(space.size), rng, 0.3, blocks=2))
+        np.testing.assert_allclose(space.allocation(space.vector(allocation)), allocation)
+
+
 def test_vectors_are_drawn_near_another(problem_of: GetProblem) -> None:
     problem = problem_of("resnet20")
     space, rng = Space(problem, False), np.random.default_rng(0)

@@ -229,7 +229,7 @@ def test_an_interrupted_training_keeps_what_it_has_learnt(
 
 
 def test_the_measurements_of_training_are_in_the_ledger(fresh_plain: Problem) -> None:
-    fresh_plain.reference  # noqa: B018 - profile evaluations are counted apart
+    fresh_plain.local_changes  # noqa: B018 - profile evaluations are counted apart
     before = fresh_plain.uses()
     training = train_agent([fresh_plain], 16, rewards=NO_LATENCY)
     spent = fresh_plain.ledger.since(before)
