@@ -9,19 +9,26 @@ from rlprune.agents.bundle import AGENT_FILE, load_agent
 from rlprune.agents.registry import agent_named, strategy_named
 from rlprune.errors import AgentError, UnknownNameError
 
+DEFAULT = "default"
+"""Names the agent that ships with the package."""
+
+_SHIPPED = Path(__file__).parent / "pretrained" / DEFAULT
+
 
 def agent_for(text: str, seed: int = 0) -> Agent:
     """Return an agent.
 
     Args:
-        text: an agent folder, the run folder of a training, or a name of `strategy_named`.
+        text: `DEFAULT`, an agent folder, the run folder of a training, or a name of
+            `strategy_named`.
         seed: of whatever it draws.
 
     Raises:
         AgentError: if there is neither, with the closest name, or the folder is damaged.
     """
-    if is_folder(text):
-        agent = load_agent(text)
+    folder = trained_folder(text)
+    if folder is not None:
+        agent = load_agent(folder)
         agent.seed = seed
         return agent
     try:
@@ -42,10 +49,11 @@ def with_allowance(text: str) -> tuple[str, int | None]:
 
 def is_search(text: str) -> bool:
     """Whether an agent uses evaluations beside those of a profile."""
-    return is_folder(text) or strategy_named(text).searches
+    return trained_folder(text) is not None or strategy_named(text).searches
 
 
-def is_folder(text: str) -> bool:
-    """Whether a trained agent lies there."""
-    folder = Path(text)
-    return (folder / AGENT_FILE).is_file() or (folder / "agent" / AGENT_FILE).is_file()
+def trained_folder(text: str) -> Path | None:
+    """Return where a trained agent lies, or None where the text means none."""
+    folder = _SHIPPED if text == DEFAULT else Path(text)
+    known = (folder / AGENT_FILE, folder / "agent" / AGENT_FILE)
+    return folder if any(path.is_file() for path in known) else None

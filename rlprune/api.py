@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from rlprune.agents.base import Agent, Proposal
+from rlprune.agents.chosen import DEFAULT
 from rlprune.agents.constrained import smallest
 from rlprune.agents.fallback import agent_or_heuristic
 from rlprune.calling import repeated
@@ -99,7 +100,8 @@ def prune(
         data: a name that `--data` accepts, or splits.
         budget: such as `macs=0.5`, the default, or `latency=0.6`; with constraints `macs=1` by
             default.
-        agent: an agent, its folder, or the name of a strategy; None takes the heuristic.
+        agent: an agent, its folder, or the name of a strategy; None takes the agent that ships with
+            rlprune.
         evaluations: plans to measure before choosing; 0 takes the agent's first answer.
         constraints: such as `worst_recall>=0.8` or `accuracy_drop<=0.01`: the network is made as
             small as they allow, in the first quantity of the budget. They are checked on the
@@ -125,7 +127,7 @@ def prune(
         round_to=round_to,
     )
     if agent is None or isinstance(agent, str | Path):
-        agent = agent_or_heuristic(str(agent or "heuristic"), seed)
+        agent = agent_or_heuristic(str(agent or DEFAULT), seed)
     return prune_problem(
         problem,
         agent,

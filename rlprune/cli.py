@@ -15,7 +15,7 @@ from rich.table import Table
 
 from rlprune.agents.adapting import AdaptingAgent
 from rlprune.agents.bundle import load_agent, save_agent
-from rlprune.agents.chosen import agent_for, is_folder, with_allowance
+from rlprune.agents.chosen import agent_for, trained_folder, with_allowance
 from rlprune.agents.comparison import compare
 from rlprune.agents.fallback import agent_or_heuristic
 from rlprune.agents.ppo import PPOAgent
@@ -232,7 +232,7 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
         proposal.method,
         pruned.ledger,
         pruned.seconds,
-        agent=str(settings.agent) if is_folder(str(settings.agent)) else None,
+        agent=None if trained_folder(str(settings.agent)) is None else str(settings.agent),
         fallback=proposal.fallback,
     )
     result = pruned_result(

@@ -124,13 +124,13 @@ class ExperienceSettings(Settings):
 class PretrainingSettings(Settings):
     """How a policy is fitted to experience."""
 
-    epochs: int = Field(default=60, ge=0)
+    epochs: int = Field(default=40, ge=0)
     """Passes over the experience."""
     batch: int = Field(default=64, ge=1)
     """Problems of a step."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """AdamW's step size."""
-    weight_decay: float = Field(default=1e-2, ge=0)
+    weight_decay: float = Field(default=0.3, ge=0)
     """AdamW's."""
     kept_aside: float = Field(default=0.15, gt=0, lt=1)
     """Share of networks that choose the epoch."""
@@ -222,9 +222,9 @@ class TrainSettings(SearchSettings):
 class ApplySettings(SearchSettings):
     """Prune a model with a trained agent; nothing is trained but the optional fine-tuning."""
 
-    agent: Positional[Path]
-    """Agent folder, the run folder of a training, or a strategy such as sensitivity or
-    global-taylor."""
+    agent: Positional[Path] = Path("default")
+    """Agent folder, the run folder of a training, or a strategy such as heuristic or global-taylor;
+    the agent that ships with rlprune by default."""
     model: str
     """Built-in name, torchvision:NAME, timm:NAME or path/to/file.py:factory."""
     budget: str | None = None

@@ -70,11 +70,11 @@ class Options(Settings):
     """Plans around the heuristic's."""
     pretraining: PretrainingSettings = PretrainingSettings()
     """The fit to them."""
-    episodes: int = Field(default=20_000, ge=0)
+    episodes: int = Field(default=12_000, ge=0)
     """Plans of the policy's own that PPO evaluates."""
-    part: int = Field(default=5_000, ge=1)
+    part: int = Field(default=4_000, ge=1)
     """Episodes after which the agent is saved."""
-    ppo: PPOSettings = PPOSettings(learning_rate=1e-3, episodes_per_update=64)
+    ppo: PPOSettings = PPOSettings(learning_rate=3e-4, episodes_per_update=64)
     """Hyperparameters; the learning rate falls linearly to zero."""
     images: int = Field(default=256, ge=2)
     """Search samples that score a plan."""

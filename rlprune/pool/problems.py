@@ -21,7 +21,7 @@ _WEIGHTS = {"macs": 3.0, "params": 1.0, "latency": 1.0}
 class Draws(Settings):
     """How problems are drawn."""
 
-    budgets: int = Field(default=6, ge=1)
+    budgets: int = Field(default=3, ge=1)
     """Of each network."""
     gentlest: float = Field(default=0.9, gt=0, le=1)
     """Largest kept fraction that a budget allows."""
