@@ -19,14 +19,14 @@ from rlprune.allocate.capacity import fewest_params
 from rlprune.allocate.global_threshold import global_threshold
 from rlprune.allocate.heuristic import sensitivity
 from rlprune.allocate.knapsack import knapsack
-from rlprune.allocate.local import refined
+from rlprune.allocate.local import local_changes, refined
 from rlprune.allocate.norm_proportional import norm_proportional
+from rlprune.allocate.reference import Reference
 from rlprune.allocate.uniform import local, uniform
 from rlprune.criteria.normalise import NORMALISERS
 from rlprune.criteria.registry import CRITERIA, criterion_named
 from rlprune.errors import UnknownNameError
 from rlprune.problem import Problem
-from rlprune.surgery.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,13 @@ def _fixed(name: str, rule: Rule) -> Strategy:
     return Strategy(lambda _: FixedAgent(name, rule), searches=False)
 
 
-def _refined(problem: Problem) -> Plan:
-    return refined(problem, problem.reference, problem.local_changes).plan
+def _refined(problem: Problem) -> Reference:
+    return refined(problem, problem.reference, problem.local_changes)
+
+
+def _refined_twice(problem: Problem) -> Reference:
+    once = _refined(problem)
+    return refined(problem, once, local_changes(problem, once))
 
 
 STRATEGIES: dict[str, Strategy] = {
@@ -59,7 +64,8 @@ STRATEGIES: dict[str, Strategy] = {
         lambda seed: FixedAgent("fewest-params", partial(fewest_params, seed=seed)), searches=False
     ),
     "heuristic": _fixed("heuristic", lambda problem: problem.reference.plan),
-    "refined": _fixed("refined", lambda problem: _refined(problem)),
+    "refined": _fixed("refined", lambda problem: _refined(problem).plan),
+    "refined-twice": _fixed("refined-twice", lambda problem: _refined_twice(problem).plan),
     "random": Strategy(RandomSearchAgent),
     "grid": Strategy(lambda _: GridAgent()),
     "grid-unscreened": Strategy(lambda _: GridAgent(screened=False)),

@@ -15,9 +15,12 @@ from rlprune.compare.statistics import Estimate, estimate
 
 AGENT = "agent"
 RIVALS = ("uniform", "global-l2", "global-taylor", "sensitivity", "knapsack", "fewest-params")
-"""What needs no search; the heuristic that the agent starts from is shown beside them."""
+"""What needs no search."""
 
 HEURISTIC = "heuristic"
+CONTROLS = (HEURISTIC, "refined", "refined-twice")
+"""What the agent starts from; the same with the profiles that the agent's answer costs: one shows
+the policy what single groups are worth, another refines what it answers."""
 SEARCHES = ("evolution@20", "evolution@200", "cmaes@200")
 STAGES = ("repaired", "50_steps", "finetuned")
 _FIELDS = {"repaired": "repaired", "50_steps": "after_50_steps", "finetuned": "finetuned"}
@@ -82,7 +85,7 @@ def table(units: Sequence[Unit]) -> list[Row]:
     for name in dict.fromkeys(unit.part for unit in tasks):
         own = cells_of(unit for unit in tasks if unit.part == name)
         rows.append(_gain(f"{name}, agent", "sensitivity", f"{AGENT}@0", own, "above 0"))
-        rows.append(_gain(f"{name}, agent", HEURISTIC, f"{AGENT}@0", own))
+        rows += [_gain(f"{name}, agent", one, f"{AGENT}@0", own) for one in CONTROLS]
     for name in dict.fromkeys(unit.part for unit in units):
         rows += _returns(name, [one for unit in units if unit.part == name for one in unit.returns])
     return rows
@@ -92,8 +95,8 @@ def _zero_shot(case: str, cells: Cells) -> list[Row]:
     """Compare the agent's first answer with what needs no search."""
     ours = f"{AGENT}@0"
     rows = [_wins(f"{case}, agent@0", RIVALS, ours, cells, f"at least {LEAST_WINS:.0%}")]
-    rows += [_wins(f"{case}, agent@0", (one,), ours, cells) for one in (*RIVALS, HEURISTIC)]
-    rows.append(_gain(f"{case}, agent@0", HEURISTIC, ours, cells))
+    rows += [_wins(f"{case}, agent@0", (one,), ours, cells) for one in (*RIVALS, *CONTROLS)]
+    rows += [_gain(f"{case}, agent@0", one, ours, cells) for one in ("knapsack", *CONTROLS)]
     for stage in STAGES:
         target, holds = _AFTER[stage]
         differences = [

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import train_agent
 import tyro
-from agent_table import SEARCHES, Return, Unit, notes, table
+from agent_table import CONTROLS, RIVALS, SEARCHES, Return, Unit, notes, table
 from bench import BENCHMARKS, BenchSettings, publish
 from pydantic import Field
 from returns import of_chance, of_policy, of_shuffled, of_unwatched
@@ -39,7 +39,6 @@ from rlprune.progress import track
 FINISHED = BENCHMARKS / "agent"
 """What is finished: a file for each part and seed."""
 
-RIVALS = ("global-l2", "global-taylor", "sensitivity", "knapsack", "fewest-params", "heuristic")
 BUDGETS = ("macs=0.5", "macs=0.3", "macs=0.15", "macs=0.08", "latency=0.5")
 PROFILE = 400  # evaluations that a rival's profile may take at most, more than any takes here
 DRAWS = 4  # of shuffled features, and of random actions
@@ -143,7 +142,16 @@ def words(settings: AgentBenchSettings, part: Part, agent: str, seed: int, run: 
         f"compare {part.task} --seeds 1 --seed {seed} --evaluations {PROFILE} {tuning} "
         f"--workers {settings.workers} --threads {settings.threads} --out {run}"
     )
-    lists = ["--model", *part.models, "--budget", *BUDGETS, "--methods", *RIVALS, *evaluated]
+    lists = [
+        "--model",
+        *part.models,
+        "--budget",
+        *BUDGETS,
+        "--methods",
+        *RIVALS[1:],
+        *CONTROLS,
+        *evaluated,
+    ]
     return [*flags.split(), *lists]
 
 

@@ -130,7 +130,7 @@ def test_no_more_plans_are_evaluated_than_allowed(
     proposal = make().propose(fresh_plain, allowed)
     spent = fresh_plain.ledger.since(before)
     assert spent.evaluations <= allowed
-    refines = proposal.method in {"refined", "ppo"}
+    refines = proposal.method in {"refined", "refined-twice", "ppo"}
     assert spent.profile_evaluations <= 3 * len(fresh_plain.graph.groups) * refines
     assert len(proposal.history) <= allowed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from agent_table import LEAST_WINS, RIVALS, SEARCHES, Return, Unit, table
+from agent_table import CONTROLS, LEAST_WINS, RIVALS, SEARCHES, Return, Unit, table
 from bench import Row
 
 from rlprune.compare.cells import Accuracies
@@ -40,7 +40,7 @@ def cell(method: str, budget: str, seed: int, score: float, accuracy: float = 0.
 
 def unit(seed: int, scores: dict[str, float], accuracies: dict[str, float]) -> Unit:
     """Five budgets; methods without a score have 1, without an accuracy 0.9."""
-    methods = (*RIVALS, "heuristic", *AGENTS, *SEARCHES)
+    methods = (*RIVALS, *CONTROLS, *AGENTS, *SEARCHES)
     rows = tuple(
         cell(
             method, f"macs={place / 10}", seed, scores.get(method, 1.0), accuracies.get(method, 0.9)
