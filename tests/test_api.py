@@ -47,7 +47,7 @@ def test_prune_leaves_alone_what_is_to_be_kept() -> None:
 
 def test_prune_narrows_a_transformer_when_asked_for() -> None:
     network = transformer()
-    result = rlprune.prune(network, DATA, "params=0.2", residual_width=True)
+    result = rlprune.prune(network, DATA, "params=0.2", agent="uniform", residual_width=True)
     assert result.model.get_submodule("embed").out_features < network.embed.out_features
 
 
