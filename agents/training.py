@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,12 +180,20 @@ class WalkedSteps(RolloutBuffer):
 def kept_ranges(
     budgets: Iterable[Budget], start: PPOAgent | None = None
 ) -> dict[str, tuple[float, float]]:
-    """Return the least and the largest kept fraction of every quantity that a policy has seen."""
+    """Return the least and the largest kept fraction of every quantity that a policy has seen.
+
+    Both are rounded outwards to hundredths.
+    """
     found = {quantity: list(ends) for quantity, ends in (start.kept if start else {}).items()}
     for budget in budgets:
         for quantity, kept in budget.limits:
             found.setdefault(quantity, []).append(kept)
-    return {quantity: (min(values), max(values)) for quantity, values in found.items()}
+    return {quantity: _rounded(min(ends), max(ends)) for quantity, ends in found.items()}
+
+
+def _rounded(least: float, largest: float) -> tuple[float, float]:
+    hundredths = round(100 * least, 6), round(100 * largest, 6)
+    return math.floor(hundredths[0]) / 100, math.ceil(hundredths[1]) / 100
 
 
 def deterministic_returns(agent: PPOAgent, problems: Sequence[Problem]) -> list[float]:
