@@ -50,12 +50,13 @@ class Return(BaseModel):
 
 
 class Unit(BaseModel):
-    """One part with one seed."""
+    """One part with one seed; `commit` is that of the code which worked on it."""
 
     model_config = ConfigDict(frozen=True)
 
     part: str
     seed: int
+    commit: str
     rows: tuple[Cell, ...]
     returns: tuple[Return, ...]
 
@@ -106,10 +107,10 @@ def _zero_shot(case: str, cells: Cells) -> list[Row]:
         value = estimate(differences)
         metric = f"accuracy - the rival's that validation picks, {stage}"
         rows.append(_judged(f"{case}, agent@0", metric, value, target, holds(value)))
-        own = estimate(
-            [_accuracy(s[ours], stage) - _accuracy(s[HEURISTIC], stage) for s in cells.values()]
-        )
-        rows.append(interval(f"{case}, agent@0", f"accuracy - the heuristic's, {stage}", own))
+        for one in CONTROLS:
+            own = [_accuracy(s[ours], stage) - _accuracy(s[one], stage) for s in cells.values()]
+            metric = f"accuracy - that of {one}, {stage}"
+            rows.append(interval(f"{case}, agent@0", metric, estimate(own)))
     return rows
 
 
@@ -148,7 +149,7 @@ def _returns(part: str, found: Sequence[Return]) -> list[Row]:
 
 def notes(units: Sequence[Unit]) -> str:
     """Say what the table is made of."""
-    made = ", ".join(f"{unit.part} (seed {unit.seed})" for unit in units)
+    made = ", ".join(f"{unit.part} (seed {unit.seed}, {unit.commit})" for unit in units)
     return (
         f"Made from: {made}. A cell is one network, budget and seed; intervals are 95 % t "
         "intervals over cells, over problems for returns. Gains are log(rival's search score / "

@@ -24,7 +24,7 @@ import torch
 import train_agent
 import tyro
 from agent_table import CONTROLS, RIVALS, SEARCHES, Return, Unit, notes, table
-from bench import BENCHMARKS, BenchSettings, publish
+from bench import BENCHMARKS, COMMIT, BenchSettings, publish
 from pydantic import Field
 from returns import of_chance, of_policy, of_shuffled, of_unwatched
 
@@ -128,7 +128,8 @@ def work(settings: AgentBenchSettings, name: str, seed: int) -> Unit:
     rows = tuple(
         row.model_copy(update={"method": row.method.replace(agent, "agent")}) for row in found.rows
     )
-    return Unit(part=name, seed=seed, rows=rows, returns=tuple(returns(training, part)))
+    paid = tuple(returns(training, part))
+    return Unit(part=name, seed=seed, commit=COMMIT, rows=rows, returns=paid)
 
 
 def words(settings: AgentBenchSettings, part: Part, agent: str, seed: int, run: Path) -> list[str]:

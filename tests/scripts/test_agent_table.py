@@ -59,7 +59,7 @@ def unit(seed: int, scores: dict[str, float], accuracies: dict[str, float]) -> U
         )
         for i in range(4)
     )
-    return Unit(part="without-x", seed=seed, rows=rows, returns=paid)
+    return Unit(part="without-x", seed=seed, commit="", rows=rows, returns=paid)
 
 
 def found(units: list[Unit], case: str, metric: str) -> Row:
