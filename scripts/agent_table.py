@@ -154,7 +154,8 @@ def notes(units: Sequence[Unit]) -> str:
         f"Made from: {made}. A cell is one network, budget and seed; intervals are 95 % t "
         "intervals over cells, over problems for returns. Gains are log(rival's search score / "
         "agent's), positive where the agent's is better; ties count as losses. `@N` is the "
-        "evaluations beside the profile, which is the same for all that start from the heuristic; "
+        "evaluations beside a method's profile. The agent's profile is as large as that of "
+        "refined-twice and larger than that of the searches, which start from the heuristic; "
         "knapsack is that of measured curves. Accuracies are on the test split; the agent never "
         "falls back on the heuristic at @0."
     )
