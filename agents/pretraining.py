@@ -30,6 +30,8 @@ _LEAST_CURVATURE = 0.25
 _LEAST_VARIANCE = 1e-6  # of directions; there are none where only one group has channels
 # Wide enough for blocks on either side of the threshold to be learned from.
 _BLOCK_SPREAD, _NONE = 0.5, 1e-6
+# A common shift of all channels means nothing, but drifts to where actions are clipped.
+_CENTRING = 1.0
 _SHRINKAGE = 0.5  # of curvatures and blocks' effects; as if so many pairs had shown none
 
 
@@ -149,11 +151,12 @@ class _Batch:
         self._differences = torch.stack([one.differences for one in told])
         self._curvature = torch.tensor([one.curvature for one in told])[:, None]
         squares = self._directions.square().mean(1)
-        moved = self._sums((squares > 0).float())
-        self._variances = self._sums(squares) / (moved - 1).clamp(min=1)
+        self._channels = (squares > 0).float()
+        self._counts = self._sums(self._channels)
+        self._variances = self._sums(squares) / (self._counts - 1).clamp(min=1)
 
     def gain(self, policy: ResidualPolicy, spread: float) -> Tensor:
-        """Return the predicted return, mean over problems.
+        """Return the predicted return, mean over problems, less a little for common shifts.
 
         Args:
             policy: explores with actions of blocks only.
@@ -164,7 +167,9 @@ class _Batch:
         explained = (self._differences - self._curvature / 2 * along) * along
         channels = explained.mean(1) / self._variances.clamp(min=_LEAST_VARIANCE)
         chances = torch.special.ndtr((BLOCK_THRESHOLD - actions) / spread)
-        return (channels + self._sums(chances * self._blocks)).mean()
+        shifts = self._sums(actions * self._channels) / self._counts.clamp(min=1)
+        gains = channels + self._sums(chances * self._blocks)
+        return (gains - _CENTRING * shifts.square()).mean()
 
     @torch.no_grad()
     def value(self, policy: ResidualPolicy) -> float:

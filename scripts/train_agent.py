@@ -70,7 +70,7 @@ class Options(Settings):
     """Plans around the heuristic's."""
     pretraining: PretrainingSettings = PretrainingSettings()
     """The fit to them."""
-    episodes: int = Field(default=12_000, ge=0)
+    episodes: int = Field(default=4_000, ge=0)
     """Plans of the policy's own that PPO evaluates."""
     part: int = Field(default=4_000, ge=1)
     """Episodes after which the agent is saved."""
