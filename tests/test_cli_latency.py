@@ -71,7 +71,10 @@ def test_a_cache_folder_is_filled_and_used(
     cache = tmp_path / "cache"
     words = ["apply", str(agent), "--model", "mlp", *LATENCY, *QUICK, "--cache-dir", str(cache)]
     main([*words, "--out", str(tmp_path / "one")])
-    assert len(list(cache.iterdir())) == 4  # profile, reconstruction, latency table, granularity
+    kinds = [json.loads(path.read_text())["kind"] for path in cache.iterdir()]
+    # The profile, reconstruction errors, latency table and granularity; then plans in batches.
+    assert len(set(kinds)) == 5
+    assert len(kinds) - kinds.count("plans-1") == 4
 
     def unexpected(*_: object, **__: object) -> None:
         raise AssertionError("measured again")

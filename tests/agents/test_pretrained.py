@@ -51,7 +51,8 @@ def test_its_answers_meet_the_budget_and_beat_uniform(
 
 
 def test_apply_takes_it_where_none_is_named(tmp_path: Path) -> None:
-    main(["apply", "--model", "mlp", "--budget", "macs=0.5", "--out", str(tmp_path / "run")])
+    words = ("apply", "--model", "mlp", "--budget", "macs=0.5", "--threads", "1")
+    main([*words, "--out", str(tmp_path / "run")])
     search = json.loads((tmp_path / "run" / "result.json").read_text())["search"]
     assert (search["method"], search["agent"]) == ("ppo", DEFAULT)
     assert not search["fallback"]
