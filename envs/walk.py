@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from rlprune.allocate.local import altered
 from rlprune.cost.budget import Allocation
 from rlprune.envs.observation.feature import Features
 from rlprune.envs.observation.table import ACTIONS_AT, observations
@@ -74,6 +75,4 @@ def changed(
         allocation: kept fractions; 0 for blocks that are gone.
         actions: residuals; shape `(groups,)`.
     """
-    toggled = graph.is_block & (actions < BLOCK_THRESHOLD)
-    blocks = np.where(toggled, allocation == 0, allocation > 0)
-    return np.where(graph.is_block, blocks, allocation * np.exp(RESIDUAL_SCALE * actions))
+    return altered(graph, allocation, RESIDUAL_SCALE * actions, actions < BLOCK_THRESHOLD)

@@ -11,6 +11,7 @@ from bench import Row, interval
 from pydantic import BaseModel, ConfigDict
 
 from rlprune.compare.cells import Row as Cell
+from rlprune.compare.records import STAGES
 from rlprune.compare.statistics import Estimate, estimate
 
 AGENT = "agent"
@@ -22,7 +23,6 @@ CONTROLS = (HEURISTIC, "refined", "refined-twice")
 """What the agent starts from; the same with the profiles that the agent's answer costs: one shows
 the policy what single groups are worth, another refines what it answers."""
 SEARCHES = ("evolution@20", "evolution@200", "cmaes@200")
-STAGES = ("repaired", "50_steps", "finetuned")
 _FIELDS = {"repaired": "repaired", "50_steps": "after_50_steps", "finetuned": "finetuned"}
 
 LEAST_WINS = 0.8  # share of cells

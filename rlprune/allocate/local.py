@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from rlprune.allocate.reference import Reference, best_measured
 from rlprune.cost.budget import Allocation
+from rlprune.graph.group_graph import GroupGraph
 
 if TYPE_CHECKING:
     from rlprune.problem import Problem
@@ -54,11 +55,27 @@ def refined(problem: Problem, reference: Reference, changes: Changes) -> Referen
     return min(candidates, key=lambda one: one.score)
 
 
+def altered(
+    graph: GroupGraph,
+    allocation: Allocation,
+    log_ratios: npt.NDArray[np.float64],
+    toggled: npt.NDArray[np.bool_],
+) -> Allocation:
+    """Return an allocation with other shares, and with blocks removed or put back.
+
+    Args:
+        graph: dependency groups.
+        allocation: kept fractions; 0 for blocks that are gone.
+        log_ratios: of the shares of channels; what stands at blocks does not count.
+        toggled: which blocks change; what stands at channels does not count.
+    """
+    blocks = np.where(toggled, allocation == 0, allocation > 0)
+    return np.where(graph.is_block, blocks, allocation * np.exp(log_ratios))
+
+
 def _moved(problem: Problem, reference: Reference, signs: _Signs) -> Allocation:
     """Make groups of signs -1 narrower, of 1 wider; blocks change with either."""
-    allocation = reference.allocation
-    changed = problem.graph.is_block & (signs != 0)
-    return np.where(changed, allocation == 0, allocation * np.exp(STEP * signs))
+    return altered(problem.graph, reference.allocation, STEP * signs, signs != 0)
 
 
 def _improving(changes: Changes) -> list[_Signs]:

@@ -10,32 +10,16 @@ from bench import Row
 
 from rlprune.compare.cells import Accuracies
 from rlprune.compare.cells import Row as Cell
+from rlprune.compare.records import STAGES
+from tests.compare.rows import row
 
 AGENTS = ("agent@0", "agent@20", "agent@200")
 
 
 def cell(method: str, budget: str, seed: int, score: float, accuracy: float = 0.9) -> Cell:
     values = Accuracies(repaired=accuracy, after_50_steps=accuracy, finetuned=accuracy)
-    return Cell(
-        model="resnet20",
-        method=method,
-        budget=budget,
-        seed=seed,
-        evaluations=0,
-        profile_evaluations=0,
-        kept_macs=0.5,
-        kept_params=0.5,
-        kept_latency=None,
-        score_search=score,
-        accuracy_repaired=accuracy,
-        accuracy_50_steps=accuracy,
-        accuracy_finetuned=accuracy,
-        validation=values,
-        seconds=0.0,
-        training_seconds=0.0,
-        best_so_far=(),
-        plan="",
-    )
+    known = {f"accuracy_{stage}": accuracy for stage in STAGES} | {"validation": values}
+    return row(method, seed, accuracy, budget, score=score).model_copy(update=known)
 
 
 def unit(seed: int, scores: dict[str, float], accuracies: dict[str, float]) -> Unit:
