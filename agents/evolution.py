@@ -14,7 +14,8 @@ from rlprune.agents.space import Space, Vector
 from rlprune.agents.trials import Trials
 from rlprune.problem import Problem
 
-_Population: TypeAlias = deque[tuple[float, Vector]]
+Population: TypeAlias = Sequence[tuple[float, Vector]]
+"""Search scores, losses, with the vectors that have them."""
 
 
 @dataclass(frozen=True)
@@ -101,24 +102,25 @@ def evolve(
     scores = trials.score([space.plan(x) for x in first])
     alive = deque(zip(scores, first, strict=True), maxlen=len(first))
     while trials.open:
-        born = [_child(space, alive, rng, settings) for _ in range(settings.children)]
+        born = [child(space, alive, rng, settings) for _ in range(settings.children)]
         scores = trials.score([space.plan(x) for x in born])
         alive.extend(zip(scores, born, strict=True))
 
 
-def _child(
-    space: Space, alive: _Population, rng: np.random.Generator, settings: EvolutionSettings
+def child(
+    space: Space, alive: Population, rng: np.random.Generator, settings: EvolutionSettings
 ) -> Vector:
-    child = _parent(alive, rng, settings)
+    """Cross and mutate the winners of tournaments."""
+    born = _parent(alive, rng, settings)
     if rng.random() < settings.crossover:
         other = _parent(alive, rng, settings)
-        child = np.where(rng.random(len(child)) < 0.5, child, other)
+        born = np.where(rng.random(len(born)) < 0.5, born, other)
     if rng.random() < settings.together:
-        return space.near(child, rng, settings.spread, settings.blocks)
-    return space.near_in_one(child, rng, settings.leap)
+        return space.near(born, rng, settings.spread, settings.blocks)
+    return space.near_in_one(born, rng, settings.leap)
 
 
-def _parent(alive: _Population, rng: np.random.Generator, settings: EvolutionSettings) -> Vector:
+def _parent(alive: Population, rng: np.random.Generator, settings: EvolutionSettings) -> Vector:
     size = min(settings.tournament, len(alive))
     drawn = rng.choice(len(alive), size, replace=False)
     return min((alive[int(i)] for i in drawn), key=lambda one: one[0])[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from rlprune.agents.base import Agent, Proposal
+from rlprune.agents.base import WORSE, Agent, Proposal
 from rlprune.agents.chosen import agent_for
 from rlprune.agents.evolution import EvolutionAgent
 from rlprune.agents.ppo import PPOAgent
@@ -14,7 +14,7 @@ from rlprune.problem import Problem
 
 @dataclass(frozen=True)
 class FallbackAgent:
-    """A trained agent; where it does not cover a request, the heuristic's plan, evolved.
+    """A trained agent; the heuristic where that is better, and evolved where none is covered.
 
     Attributes:
         agent: whom to ask, or why it cannot be asked at all.
@@ -30,10 +30,13 @@ class FallbackAgent:
         try:
             if isinstance(self.agent, UncoveredError):
                 raise self.agent
-            return self.agent.propose(problem, evaluations)
+            proposal = self.agent.propose(problem, evaluations)
         except UncoveredError as error:
             instead = EvolutionAgent(self.seed).propose(problem, evaluations)
             return replace(instead, method=self.name, fallback=str(error))
+        if problem.evaluate(proposal.plan).score <= problem.reference.score:
+            return proposal
+        return replace(proposal, plan=problem.reference.plan, fallback=WORSE)
 
 
 def agent_or_heuristic(text: str, seed: int = 0) -> Agent:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,9 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
-from rlprune.agents.base import WORSE, Proposal
-from rlprune.agents.evolution import EvolutionSettings, evolve
-from rlprune.agents.space import Space, Vector
-from rlprune.agents.trials import Trials
-from rlprune.allocate.local import local_changes, refined
-from rlprune.allocate.reference import best_measured
+from rlprune.agents.base import Proposal
+from rlprune.agents.guided import search
+from rlprune.agents.space import Vector
 from rlprune.config import PPOSettings, RewardSettings
 from rlprune.cost.budget import Allocation, Budget
 from rlprune.envs.observation.feature import Features
@@ -24,8 +21,8 @@ from rlprune.envs.walk import Walk
 from rlprune.errors import UncoveredError
 from rlprune.problem import Problem
 
-EVOLUTION = EvolutionSettings()
-"""How the plans that the policy sampled are refined."""
+SAMPLES = 24
+"""Plans that are sampled from the policy, at most."""
 
 
 @dataclass
@@ -50,34 +47,23 @@ class PPOAgent:
     name = "ppo"
 
     def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
-        """Walk the groups once and make the changes that a profile of the answer shows.
+        """Walk the groups once, and profile what is around the answer.
 
         Args:
             problem: any network and budget.
-            evaluations: 0 returns that plan. K > 0 evolves it and plans sampled from the policy
-                until K are scored, and falls back on the heuristic's plan if that is better.
+            evaluations: with K > 0, so many more plans are measured, around the answer and among
+                those that were sampled from the policy.
 
         Raises:
             UncoveredError: if the budget is beyond those of its training.
         """
         self._check_covers(problem.budget)
         walk = Walk(problem)
-        answer = best_measured(problem, [self.walk_allocation(walk)])
-        best = refined(problem, answer, local_changes(problem, answer))
-        if evaluations == 0:
-            return Proposal(best.plan, self.name)
         torch.manual_seed(self.seed)
-        space = Space(problem, around_heuristic=True)
-        population = max(2, min(EVOLUTION.population, evaluations // 2))
-        sampled = [self.actions(walk, deterministic=False) for _ in range(population - 1)]
-        first = [space.vector(best.allocation), *sampled]
-        rng = np.random.default_rng(self.seed)
-        with Trials(problem, evaluations, self.name) as trials:
-            evolve(space, trials, first, rng, EVOLUTION)
-        found = trials.proposal()
-        if problem.reference.measurement.score < found.history[-1]:
-            return replace(found, plan=problem.reference.plan, fallback=WORSE)
-        return found
+        sampled = [
+            self.actions(walk, deterministic=False) for _ in range(min(evaluations, SAMPLES))
+        ]
+        return search(problem, self.actions(walk), sampled, evaluations, self.seed, self.name)
 
     def _check_covers(self, budget: Budget) -> None:
         for quantity, kept in budget.limits:

@@ -12,6 +12,7 @@ from rlprune.agents.evolution import EvolutionAgent
 from rlprune.agents.fixed import FixedAgent, Rule
 from rlprune.agents.gradient import GradientAgent
 from rlprune.agents.grid import GridAgent
+from rlprune.agents.guided import GuidedAgent
 from rlprune.agents.ppo_search import PPOSearchAgent
 from rlprune.agents.random_search import RandomSearchAgent
 from rlprune.agents.sampled import CMAESAgent, NSGA2Agent
@@ -19,14 +20,11 @@ from rlprune.allocate.capacity import fewest_params
 from rlprune.allocate.global_threshold import global_threshold
 from rlprune.allocate.heuristic import sensitivity
 from rlprune.allocate.knapsack import knapsack
-from rlprune.allocate.local import local_changes, refined
 from rlprune.allocate.norm_proportional import norm_proportional
-from rlprune.allocate.reference import Reference
 from rlprune.allocate.uniform import local, uniform
 from rlprune.criteria.normalise import NORMALISERS
 from rlprune.criteria.registry import CRITERIA, criterion_named
 from rlprune.errors import UnknownNameError
-from rlprune.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -46,15 +44,6 @@ def _fixed(name: str, rule: Rule) -> Strategy:
     return Strategy(lambda _: FixedAgent(name, rule), searches=False)
 
 
-def _refined(problem: Problem) -> Reference:
-    return refined(problem, problem.reference, problem.local_changes)
-
-
-def _refined_twice(problem: Problem) -> Reference:
-    once = _refined(problem)
-    return refined(problem, once, local_changes(problem, once))
-
-
 STRATEGIES: dict[str, Strategy] = {
     "uniform": _fixed("uniform", uniform),
     "norm-proportional": _fixed("norm-proportional", norm_proportional),
@@ -64,13 +53,12 @@ STRATEGIES: dict[str, Strategy] = {
         lambda seed: FixedAgent("fewest-params", partial(fewest_params, seed=seed)), searches=False
     ),
     "heuristic": _fixed("heuristic", lambda problem: problem.reference.plan),
-    "refined": _fixed("refined", lambda problem: _refined(problem).plan),
-    "refined-twice": _fixed("refined-twice", lambda problem: _refined_twice(problem).plan),
     "random": Strategy(RandomSearchAgent),
     "grid": Strategy(lambda _: GridAgent()),
     "grid-unscreened": Strategy(lambda _: GridAgent(screened=False)),
     "gradient": Strategy(lambda _: GradientAgent()),
     "evolution": Strategy(EvolutionAgent),
+    "guided": Strategy(GuidedAgent),
     "cmaes": Strategy(CMAESAgent),
     "nsga2": Strategy(NSGA2Agent),
     "ddpg": Strategy(DDPGAgent),

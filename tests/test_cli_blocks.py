@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlprune.agents import PPOAgent, ppo
+from rlprune.agents import PPOAgent, guided
+from rlprune.agents.fallback import FallbackAgent
 from rlprune.cli import main
 from rlprune.data.registry import load_data
 from rlprune.envs import OBSERVATION
@@ -129,7 +130,8 @@ def test_an_agent_that_removes_blocks_leaves_a_report_that_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(PPOAgent, "_action", lambda _, seen, __: -0.9 * float(seen[IS_BLOCK]))
-    monkeypatch.setattr(ppo, "refined", lambda problem, answer, changes: answer)
+    monkeypatch.setattr(guided, "MOST_PROFILED", 1)
+    monkeypatch.setattr(FallbackAgent, "propose", lambda self, *some: self.agent.propose(*some))
     out = tmp_path / "out"
     words = ("--model", "resnet20", "--budget", "macs=0.3", "--threads", "1", "--out", str(out))
     main(["apply", str(agent), *words])

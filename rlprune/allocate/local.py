@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from rlprune.allocate.reference import Reference, best_measured
+from rlprune.allocate.reference import Reference
 from rlprune.cost.budget import Allocation
 from rlprune.graph.group_graph import GroupGraph
 
@@ -29,30 +29,27 @@ Changes = npt.NDArray[np.float64]
 `(2, groups)`: with one group narrower, and wider; the same twice for a block, which is removed or
 put back."""
 
-_Signs = npt.NDArray[np.float64]
+
+def neighbours(problem: Problem, reference: Reference) -> list[Allocation]:
+    """Return allocations of which each changes one group; what it saves or costs the others share.
+
+    Returns:
+        Each group narrower, then each wider; a block is removed or put back, both times.
+    """
+    signs = np.eye(len(problem.graph.groups))
+    return [
+        altered(problem.graph, reference.allocation, STEP * one, one != 0)
+        for one in np.concatenate([-signs, signs])
+    ]
 
 
 def local_changes(problem: Problem, reference: Reference) -> Changes:
-    """Change one group at a time; what it saves or costs is shared by the others."""
-    groups = len(problem.graph.groups)
-    signs = np.concatenate([-np.eye(groups), np.eye(groups)])
-    measured = problem.profile([problem.decode(_moved(problem, reference, s)) for s in signs])
+    """Measure what becomes of an allocation as one group changes; two profile evaluations each."""
+    plans = [problem.decode(allocation) for allocation in neighbours(problem, reference)]
+    measured = problem.profile(plans)
     negligible = problem.sensitivity.negligible
     ratios = [(one.score + negligible) / (reference.score + negligible) for one in measured]
-    return np.log(np.minimum(ratios, math.exp(_MOST))).reshape(2, groups)
-
-
-def refined(problem: Problem, reference: Reference, changes: Changes) -> Reference:
-    """Return what is best of an allocation and its best changes, made together.
-
-    Args:
-        problem: whose budget is met.
-        reference: the allocation.
-        changes: of its groups; a few more profile evaluations show which go together.
-    """
-    together = [_moved(problem, reference, signs) for signs in _improving(changes)]
-    candidates = [reference, best_measured(problem, together)] if together else [reference]
-    return min(candidates, key=lambda one: one.score)
+    return np.log(np.minimum(ratios, math.exp(_MOST))).reshape(2, -1)
 
 
 def altered(
@@ -71,19 +68,3 @@ def altered(
     """
     blocks = np.where(toggled, allocation == 0, allocation > 0)
     return np.where(graph.is_block, blocks, allocation * np.exp(log_ratios))
-
-
-def _moved(problem: Problem, reference: Reference, signs: _Signs) -> Allocation:
-    """Make groups of signs -1 narrower, of 1 wider; blocks change with either."""
-    return altered(problem.graph, reference.allocation, STEP * signs, signs != 0)
-
-
-def _improving(changes: Changes) -> list[_Signs]:
-    """Return signs of the best change, of the two best, the four best, and so on to all."""
-    best, signs = changes.min(axis=0), np.where(changes[0] < changes[1], -1.0, 1.0)
-    order = [g for g in np.argsort(best, kind="stable") if best[g] < 0]
-    counts = {min(1 << power, len(order)) for power in range(len(order).bit_length() + 1)}
-    return [
-        np.where(np.isin(np.arange(len(best)), order[:count]), signs, 0.0)
-        for count in sorted(counts - {0})
-    ]

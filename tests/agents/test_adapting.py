@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from rlprune.agents.adapting import AdaptingAgent
 from rlprune.agents.policy import new_policy
 from rlprune.agents.ppo import PPOAgent
 from rlprune.agents.registry import agent_named
+from rlprune.agents.space import Vector
 from rlprune.config import PPOSettings, RewardSettings
 from rlprune.problem import Problem
 
@@ -23,17 +26,26 @@ def agent() -> PPOAgent:
 
 
 def test_it_starts_as_the_heuristic_and_every_episode_is_charged(
-    agent: PPOAgent, fresh_plain: Problem
+    agent: PPOAgent, fresh_plain: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refined = agent_named("refined").propose(fresh_plain).plan
-    assert agent.propose(fresh_plain).plan == refined
+    guided = agent_named("guided").propose(fresh_plain).plan
+    assert agent.propose(fresh_plain).plan == guided
     before = agent.state()
     used = fresh_plain.uses()
-    proposal = AdaptingAgent(agent, 20).propose(fresh_plain)
+    answers: list[Vector] = []
+    actions = PPOAgent.actions
+
+    def watched(self: PPOAgent, *args: Any) -> Vector:
+        answers.append(actions(self, *args))
+        return answers[-1]
+
+    monkeypatch.setattr(PPOAgent, "actions", watched)
+    AdaptingAgent(agent, 20).propose(fresh_plain)
     spent = fresh_plain.ledger.since(used)
     # Three updates of eight; the policy without exploration before and after them.
     assert 20 <= spent.evaluations <= 26  # some plans repeat
-    assert proposal.plan != refined
+    assert not answers[0].any()
+    assert answers[-1].any()
     assert all(torch.equal(value, before[name]) for name, value in agent.state().items())
 
 

@@ -17,9 +17,13 @@ from rlprune.agents import (
     PPOAgent,
     RandomSearchAgent,
     agent_named,
+    guided,
     strategy_named,
 )
-from rlprune.agents.trials import Trials
+from rlprune.agents.base import WORSE
+from rlprune.agents.fallback import FallbackAgent
+from rlprune.agents.guided import Candidate, Guide
+from rlprune.agents.space import Vector
 from rlprune.cost.budget import Budget
 from rlprune.data.splits import DataSplits
 from rlprune.envs import OBSERVATION, Walk
@@ -130,8 +134,8 @@ def test_no_more_plans_are_evaluated_than_allowed(
     proposal = make().propose(fresh_plain, allowed)
     spent = fresh_plain.ledger.since(before)
     assert spent.evaluations <= allowed
-    refines = proposal.method in {"refined", "refined-twice", "ppo"}
-    assert spent.profile_evaluations <= 3 * len(fresh_plain.graph.groups) * refines
+    profiles = proposal.method in {"guided", "ppo"}
+    assert spent.profile_evaluations <= 2 * len(fresh_plain.graph.groups) * profiles
     assert len(proposal.history) <= allowed
 
 
@@ -239,38 +243,45 @@ class TestPPO:
         for allowed in (1, 4, 16):
             proposal = run.training.agent.propose(plain, allowed)
             assert list(proposal.history) == sorted(proposal.history, reverse=True)
-            found = plain.evaluate(proposal.plan).score
-            assert found <= min(own, plain.reference.measurement.score)
+            assert plain.evaluate(proposal.plan).score <= own
 
-    def test_what_the_policy_samples_is_evolved_by_half_of_the_evaluations(
+    def test_what_the_policy_samples_is_tried_if_it_promises_most(
         self, run: Run, fresh_plain: Problem, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         agent = run.training.agent
-        own = agent.propose(fresh_plain).plan
-        scored: list[Plan] = []
-        score = Trials.score
-
-        def watched(self: Trials, plans: Sequence[Plan]) -> list[float]:
-            scored.extend(plans)
-            return score(self, plans)
-
-        monkeypatch.setattr(Trials, "score", watched)
-        asked = iter(range(1000))
+        sampled: list[Vector] = []
         actions = PPOAgent.actions
-        monkeypatch.setattr(
-            PPOAgent, "actions", lambda *args, **named: (next(asked), actions(*args, **named))[1]
-        )
+
+        def watched(self: PPOAgent, walk: Walk, deterministic: bool = True) -> Vector:
+            found = actions(self, walk, deterministic)
+            if not deterministic:
+                sampled.append(found)
+            return found
+
+        monkeypatch.setattr(PPOAgent, "actions", watched)
+        asked: list[int] = []
+        ask = Guide.ask
+
+        def counted(self: Guide, most: int, ideas: Sequence[Candidate] = ()) -> list[Candidate]:
+            asked.append(len(ideas))
+            return ask(self, most, ideas)
+
+        monkeypatch.setattr(Guide, "ask", counted)
         agent.propose(fresh_plain, 20)
-        assert scored[0] == own
-        assert next(asked) == 10
-        assert len({plan.key for plan in scored}) >= 20
+        assert len(sampled) == 20
+        assert {0, 20} == set(asked)
+        assert asked == sorted(asked)  # after the profile
 
     def test_a_bad_policy_falls_back_on_the_heuristic_and_says_so(
         self, run: Run, plain: Problem, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         odd = iter([1.0, -1.0] * 100)
         monkeypatch.setattr(PPOAgent, "_action", lambda *_: next(odd))
-        proposal = run.training.agent.propose(plain, 1)
-        assert proposal.history[-1] > plain.reference.measurement.score
-        assert proposal.fallback
+        monkeypatch.setattr(guided, "MOST_PROFILED", 1)
+        agent = run.training.agent
+        own = agent.propose(plain)
+        assert plain.evaluate(own.plan).score > plain.reference.score
+        assert own.fallback is None
+        proposal = FallbackAgent(agent).propose(plain)
+        assert proposal.fallback == WORSE
         assert proposal.plan == plain.reference.plan

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlprune.allocate.local import STEP, local_changes, refined
-from rlprune.allocate.reference import best_measured
+from rlprune.allocate.local import STEP
 from rlprune.cache.store import Store
 from rlprune.cost.budget import Budget
 from rlprune.data.splits import DataSplits
@@ -75,30 +74,3 @@ def test_a_change_that_breaks_the_network_is_finite(
     changes = fresh_plain.local_changes
     assert np.isfinite(changes).all()
     assert (changes > 1).all()
-
-
-@pytest.mark.parametrize("name", ["plain_cnn", "resnet20"])
-@pytest.mark.parametrize("budget", ["macs=0.5", "macs=0.15"])
-def test_to_refine_makes_the_changes_that_together_score_best(
-    name: str, budget: str, problem_of: GetProblem
-) -> None:
-    problem = problem_of(name, budget)
-    changes, reference = problem.local_changes, problem.reference
-    found = refined(problem, reference, changes)
-    assert problem.evaluate(found.plan) == found.measurement
-    assert problem.decode(found.allocation) == found.plan
-    assert problem.budget.usage(problem.costs, found.plan.widths) <= 1
-    alone = reference.score + problem.sensitivity.negligible
-    best = alone * math.exp(min(changes.min(), 0.0)) - problem.sensitivity.negligible
-    assert found.score <= best * (1 + 1e-9)
-
-
-def test_where_no_change_improves_nothing_is_changed(plain: Problem) -> None:
-    groups = len(plain.graph.groups)
-    assert refined(plain, plain.reference, np.full((2, groups), 0.1)) is plain.reference
-
-
-def test_it_starts_anywhere(plain: Problem) -> None:
-    uniform = best_measured(plain, [np.ones(len(plain.graph.groups))])
-    found = refined(plain, uniform, local_changes(plain, uniform))
-    assert found.score < uniform.score

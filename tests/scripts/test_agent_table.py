@@ -94,7 +94,7 @@ def test_gains_are_logarithms_of_ratios_of_scores() -> None:
     case = "held-out families, agent@20"
     assert found(units, case, "gain on cmaes@200").value == pytest.approx(math.log(0.6 / 0.5))
     assert found(units, case, "gain on cmaes@200").ok
-    assert found(units, case, "gain on evolution@20").ok is None
+    assert found(units, case, "gain on guided@20").ok is None
 
 
 def test_to_be_as_good_is_enough_with_20_evaluations_and_not_with_200() -> None:

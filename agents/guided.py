@@ -1,0 +1,190 @@
+"""Guided search: children are bred as in evolution, and those that promise most are measured.
+
+A Gaussian process learns the search score from the widths of all that was measured at the budget,
+the profile of the heuristic's plan included. Children are chosen by their expected improvement
+(Jones, Schonlau and Welch, Journal of Global Optimization 13, 1998).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, WhiteKernel
+
+from rlprune.agents.base import Proposal
+from rlprune.agents.evolution import EvolutionSettings, child
+from rlprune.agents.space import Space, Vector
+from rlprune.agents.trials import Trials
+from rlprune.allocate.local import neighbours
+from rlprune.problem import Problem
+from rlprune.surgery.plan import Plan
+
+MOST_PROFILED = 32
+"""Plans around a first answer that are measured as its profile; fewer where groups are few."""
+
+_BREEDING = EvolutionSettings(population=5, tournament=1)  # fewer parents: few plans are measured
+_BORN = 160  # children among which the next ones are chosen
+_OUTLIER = 1.0  # log score above that of all but a tenth: how bad a bad plan is tells nothing
+_BROKEN = 20.0  # log score of a network that computes no numbers
+_REFIT = 1.1  # the kernel is fitted again when there are so many times as many points
+_LEAST_VARIANCE = 1e-8
+_KERNEL: Kernel = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(1.0, (0.05, 20.0)) + WhiteKernel(
+    0.1, (1e-3, 2.0)
+)
+
+
+class GuidedAgent:
+    """Searches around the heuristic's plan; what a trained policy is compared with.
+
+    Args:
+        seed: of the draws.
+    """
+
+    name = "guided"
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+
+    def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
+        """Profile what is around the heuristic's plan, then measure as many plans more."""
+        answer = np.zeros(len(problem.graph.groups))
+        return search(problem, answer, [], evaluations, self._seed, self.name)
+
+
+def search(
+    problem: Problem,
+    answer: Vector,
+    ideas: Sequence[Vector],
+    evaluations: int,
+    seed: int,
+    method: str,
+) -> Proposal:
+    """Profile what is around an answer, then measure as many plans more.
+
+    Args:
+        problem: the network and the budget.
+        answer: where to start.
+        ideas: tried after the profile, if they promise most.
+        evaluations: beside the profile, which takes two for each group and at most
+            `MOST_PROFILED`; the first one is for the best plan of the profile.
+        seed: of the draws.
+        method: name of the agent.
+    """
+    guide = Guide(problem, seed)
+    asked = [guide.candidate(answer)]
+    profiled: list[tuple[float, Plan]] = []
+    most = min(2 * len(problem.graph.groups), MOST_PROFILED)
+    while asked:
+        plans = [one.plan for one in asked]
+        scores = [one.score for one in problem.profile(plans)]
+        guide.tell(asked, scores)
+        profiled += zip(scores, plans, strict=True)
+        asked = guide.ask(most - len(profiled))
+    _, best = min(profiled, key=lambda one: one[0])
+    if evaluations == 0:
+        return Proposal(best, method)
+    candidates = [guide.candidate(x) for x in ideas]
+    with Trials(problem, evaluations, method) as trials:
+        trials.score([best])
+        while trials.open and (asked := guide.ask(trials.left, candidates)):
+            guide.tell(asked, trials.score([one.plan for one in asked]))
+    return trials.proposal()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A vector and the plan that it means."""
+
+    vector: Vector
+    plan: Plan
+
+
+class Guide:
+    """What was measured around the heuristic's plan, and what to try next.
+
+    Args:
+        problem: its plan's profile is known from the start.
+        seed: of the draws.
+    """
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        self._problem, self._space = problem, Space(problem, around_heuristic=True)
+        self._rng = np.random.default_rng(seed)
+        self._known: dict[bytes, tuple[float, Candidate]] = {}
+        self._kernel, self._fitted_to = _KERNEL, 0
+        reference = problem.reference
+        self.tell([self.candidate(np.zeros(self._space.size))], [reference.score])
+        around = [self._space.vector(one) for one in neighbours(problem, reference)]
+        candidates = [self.candidate(x) for x in around]
+        measured = problem.profile([one.plan for one in candidates])
+        self.tell(candidates, [one.score for one in measured])
+
+    def candidate(self, x: Vector) -> Candidate:
+        """Decode a vector around the heuristic's allocation."""
+        return Candidate(x, self._space.plan(x))
+
+    def tell(self, candidates: Sequence[Candidate], scores: Sequence[float]) -> None:
+        """Learn search scores."""
+        negligible = self._problem.sensitivity.negligible
+        for one, score in zip(candidates, scores, strict=True):
+            self._known[one.plan.key] = min(float(np.log(score + negligible)), _BROKEN), one
+
+    def ask(self, most: int, ideas: Sequence[Candidate] = ()) -> list[Candidate]:
+        """Return new plans, the most promising first; none where none are left.
+
+        Args:
+            most: how many at most; there are no more than evolution has children.
+            ideas: considered beside the children.
+        """
+        best = sorted(self._known.values(), key=lambda one: one[0])[: _BREEDING.population]
+        alive = [(score, one.vector) for score, one in best]
+        born = [child(self._space, alive, self._rng, _BREEDING) for _ in range(_BORN)]
+        found = {one.plan.key: one for one in [*ideas, *map(self.candidate, born)]}
+        new = [one for key, one in found.items() if key not in self._known]
+        if not new or most <= 0:
+            return []
+        promise = self._expected_improvement([one.plan for one in new])
+        chosen = np.argsort(-promise, kind="stable")[: min(most, _BREEDING.children)]
+        return [new[i] for i in chosen]
+
+    def _expected_improvement(self, plans: Sequence[Plan]) -> npt.NDArray[np.float64]:
+        scores = [score for score, _ in self._known.values()]
+        seen = self._features([one.plan for _, one in self._known.values()])
+        targets = np.minimum(scores, np.quantile(scores, 0.9) + _OUTLIER)
+        scale = float(targets.std()) or 1.0
+        process = self._fitted(seen, (targets - targets.mean()) / scale)
+        means, deviations = process.predict(self._features(plans), return_std=True)
+        noise = float(process.kernel_.k2.noise_level)
+        spread = np.sqrt(np.maximum(np.square(deviations) - noise, _LEAST_VARIANCE))
+        gains = process.predict(seen).min() - means
+        share = gains / spread
+        return np.asarray(gains * norm.cdf(share) + spread * norm.pdf(share))
+
+    def _fitted(
+        self, seen: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]
+    ) -> GaussianProcessRegressor:
+        refit = len(targets) >= _REFIT * self._fitted_to
+        process = GaussianProcessRegressor(
+            _KERNEL if refit else self._kernel, optimizer="fmin_l_bfgs_b" if refit else None
+        )
+        with warnings.catch_warnings():
+            # A length that ends at its bound is one that does not matter.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            process.fit(seen, targets)
+        if refit:
+            self._kernel, self._fitted_to = process.kernel_, len(targets)
+        return process
+
+    def _features(self, plans: Sequence[Plan]) -> npt.NDArray[np.float64]:
+        """Return log-widths relative to the heuristic's, and 1 for what is gone."""
+        widths = np.array([plan.widths for plan in plans])
+        ratios = widths / np.maximum(self._problem.reference.plan.widths, 1)
+        gone = (widths == 0).astype(float)
+        return np.where(self._problem.graph.is_block, gone, np.log(np.maximum(ratios, 1e-9)))
