@@ -203,6 +203,7 @@ def _problems(options: Options, entries: Sequence[Entry]) -> list[Problem]:
 def _trained_further(
     options: Options, problems: Sequence[Problem], number: int, rate: float, start: PPOAgent
 ) -> PPOAgent:
+    """Run PPO; where it leaves the policy worse paid, without exploration, it is dropped."""
     settings = options.ppo.model_copy(update={"learning_rate": rate * options.ppo.learning_rate})
     training = train_agent(
         problems,
@@ -215,11 +216,12 @@ def _trained_further(
     )
     if training.interrupted:
         raise KeyboardInterrupt
-    before, after = zip(*training.deterministic, strict=True)
-    _say(part=number, paid=fmean(training.returns), before=fmean(before), after=fmean(after))
+    before, after = (fmean(paid) for paid in zip(*training.deterministic, strict=True))
+    _say(part=number, paid=fmean(training.returns), before=before, after=after)
     episodes = start.trained_on["episodes"] + len(training.returns)
     record = {**start.trained_on, "episodes": episodes}
-    return replace(training.agent, settings=options.ppo, trained_on=record)
+    better = training.agent if after > before else start
+    return replace(better, settings=options.ppo, trained_on=record)
 
 
 def _trained_on(options: Options, entries: Sequence[Entry]) -> dict[str, Any]:

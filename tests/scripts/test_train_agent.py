@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import make_pool
@@ -100,3 +101,22 @@ def test_other_options_are_another_training(pool: Path, tmp_path: Path) -> None:
 def test_what_is_held_out_is_not_trained_on(pool: Path, tmp_path: Path) -> None:
     train_agent.main(options(pool, tmp_path / "agent", families=("plain",), episodes=0))
     assert load_agent(tmp_path / "agent").trained_on["families"] == ["mlp"]
+
+
+@pytest.mark.parametrize("after", [0.5, -0.5])
+def test_what_ppo_made_worse_is_dropped(
+    after: float, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    further = train_agent.train_agent
+
+    def judged(*arguments: object, **named: object) -> object:
+        done = further(*arguments, **named)  # type: ignore[arg-type]
+        return replace(done, deterministic=((0.0, after),))
+
+    monkeypatch.setattr(train_agent, "train_agent", judged)
+    train_agent.main(options(pool, tmp_path / "agent"))
+    before = load_agent(tmp_path / "agent" / "parts" / "pretrained").state()
+    found = load_agent(tmp_path / "agent")
+    same = all((found.state()[name] == values).all() for name, values in before.items())
+    assert same == (after < 0)
+    assert found.trained_on["episodes"] == 8
