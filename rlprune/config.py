@@ -53,8 +53,9 @@ class EvaluationSettings(Settings):
     """Search score, a loss: raw; kl or accuracy, after recalibration; repaired, after least squares
     too; distilled-10, -50 or -200 (steps after that); params, bottleneck, gradient-norm or synflow;
     learned, learned-repaired or learned-10 (kl, repaired or distilled-10, corrected)."""
-    images: int = Field(default=512, ge=2)
-    """Search samples that recalibrate and score every plan."""
+    images: int | None = Field(default=None, ge=2)
+    """Search samples that recalibrate and score every plan; by default 512, or fewer where the
+    dense network would take more than 64 GMACs, but at least 16."""
     batch_size: int | None = Field(default=None, ge=2)
     """Samples per forward pass; by default 128 of 32 x 32, at least 32 and at most 512."""
     passes: Literal["shared", "separate"] = "shared"

@@ -1,4 +1,4 @@
-"""What each group is worth where a budget is met: two profile evaluations each.
+"""What single groups are worth where a budget is met: two profile evaluations each.
 
 The sensitivity is measured on the dense network, one group at a time. At a small budget all groups
 are cut at once, and what a channel is worth depends on what is left of the others.
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 STEP = 0.3
 """Log-ratio by which the share of one group is lowered, and raised."""
 
+MOST_GROUPS = 24
+"""Groups that are changed; where there are more, those that cost most."""
+
 _MOST = 5.0  # of a change; one that breaks the network says no more than that
 
 Changes = npt.NDArray[np.float64]
 """Log of the search score over that before a change, positive where it is for the worse; shape
 `(2, groups)`: with one group narrower, and wider; the same twice for a block, which is removed or
-put back."""
+put back; 0 for groups that are not changed."""
 
 
 def neighbours(problem: Problem, reference: Reference) -> list[Allocation]:
@@ -36,7 +39,7 @@ def neighbours(problem: Problem, reference: Reference) -> list[Allocation]:
     Returns:
         Each group narrower, then each wider; a block is removed or put back, both times.
     """
-    signs = np.eye(len(problem.graph.groups))
+    signs = np.eye(len(problem.graph.groups))[changed_groups(problem.graph)]
     return [
         altered(problem.graph, reference.allocation, STEP * one, one != 0)
         for one in np.concatenate([-signs, signs])
@@ -49,7 +52,16 @@ def local_changes(problem: Problem, reference: Reference) -> Changes:
     measured = problem.profile(plans)
     negligible = problem.sensitivity.negligible
     ratios = [(one.score + negligible) / (reference.score + negligible) for one in measured]
-    return np.log(np.minimum(ratios, math.exp(_MOST))).reshape(2, -1)
+    changes = np.zeros((2, len(problem.graph.groups)))
+    found = np.log(np.minimum(ratios, math.exp(_MOST))).reshape(2, -1)
+    changes[:, changed_groups(problem.graph)] = found
+    return changes
+
+
+def changed_groups(graph: GroupGraph) -> npt.NDArray[np.intp]:
+    """Return the indices of the groups that are changed, ascending."""
+    costly = np.argsort(-graph.removed_share(), kind="stable")
+    return np.sort(costly[:MOST_GROUPS])
 
 
 def altered(

@@ -28,6 +28,9 @@ from rlprune.graph.group_graph import GroupGraph
 from rlprune.latency.provider import LatencyProvider
 from rlprune.surgery.plan import Plan
 
+_FEWEST, _MOST, _MOST_MACS = 16, 512, 64e9
+"""Of the samples that score a plan by default, and of what the dense network may take for them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -95,7 +98,7 @@ class Evaluator:
         self._train = _require(data.train, "train")
         inputs, targets = _require(data.search, "search").tensors()
         chosen = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
-        chosen = chosen[: settings.images]
+        chosen = chosen[: settings.images or affordable(graph.macs())]
         self.inputs = to_device(take(inputs, chosen), device)
         self.targets = targets[chosen].to(device)
         self.dense_outputs = forward(model, self.inputs)
@@ -211,6 +214,11 @@ class Evaluator:
             SplitError: if given another split; only reports touch test data.
         """
         return measure_quality(model, _require(split, "validation"), self.task)
+
+
+def affordable(macs: int) -> int:
+    """Return how many samples score a plan, by the MACs that the dense network takes for each."""
+    return min(_MOST, max(_FEWEST, int(_MOST_MACS / max(1, macs))))
 
 
 def measure_quality(model: nn.Module, data: Split, task: Task) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlprune.allocate.local import STEP
+from rlprune.allocate.local import MOST_GROUPS, STEP, changed_groups
 from rlprune.cache.store import Store
 from rlprune.cost.budget import Budget
 from rlprune.data.splits import DataSplits
@@ -44,6 +44,21 @@ def test_it_takes_two_evaluations_for_each_group_and_none_the_second_time(
     assert fresh_plain.ledger.evaluations == 0
     _ = fresh_plain.local_changes
     assert fresh_plain.ledger.profile_evaluations == before + spent
+
+
+def test_of_many_groups_those_that_cost_most_are_changed(problem_of: GetProblem) -> None:
+    problem = problem_of("resnet56", "macs=0.3")
+    _ = problem.reference
+    before = problem.ledger.profile_evaluations
+    changes = problem.local_changes
+    assert problem.ledger.profile_evaluations - before <= 2 * MOST_GROUPS
+    changed = changed_groups(problem.graph)
+    assert len(changed) == MOST_GROUPS < len(problem.graph.groups)
+    share = problem.graph.removed_share()
+    others = np.setdiff1d(np.arange(len(share)), changed)
+    assert share[changed].min() >= share[others].max()
+    assert not changes[:, others].any()
+    assert changes[:, changed].all(axis=0).any()
 
 
 def test_what_is_stored_is_charged_and_belongs_to_one_budget(
