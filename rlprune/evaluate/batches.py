@@ -29,6 +29,8 @@ MOST_ELEMENTS = 32 * 3 * 224 * 224
 
 _SAME_OUTPUTS = 1e-3
 
+FEWEST, _MOST_MACS = 16, 64e9  # about a second on two cores
+
 _WORTHWHILE = 32  # fewer images at once are slow, however large they are
 
 
@@ -41,6 +43,11 @@ def batches_of(inputs: Inputs, most: int | None = None) -> list[Inputs]:
     number = min(-(-count // (most or _fast(inputs))), max(1, count // 2))
     bounds = [count * i // number for i in range(number + 1)]
     return [take(inputs, slice(*pair)) for pair in itertools.pairwise(bounds)]
+
+
+def affordable(macs: int) -> int:
+    """Return how many samples score a plan by default, given the dense network's MACs for each."""
+    return min(MOST_SAMPLES, max(FEWEST, int(_MOST_MACS / max(1, macs))))
 
 
 def most_at_once(inputs: Inputs) -> int:

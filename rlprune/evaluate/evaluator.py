@@ -17,7 +17,7 @@ from rlprune.calling import Inputs, take, to_device
 from rlprune.config import EvaluationSettings
 from rlprune.data.splits import DataSplits, Split
 from rlprune.errors import SplitError
-from rlprune.evaluate.batches import forward
+from rlprune.evaluate.batches import affordable, forward
 from rlprune.evaluate.least_squares import SAMPLES, LeastSquares
 from rlprune.evaluate.ledger import Ledger
 from rlprune.evaluate.recalibrate import recalibrate
@@ -27,9 +27,6 @@ from rlprune.evaluate.tasks import Task, infer_task
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.latency.provider import LatencyProvider
 from rlprune.surgery.plan import Plan
-
-_FEWEST, _MOST, _MOST_MACS = 16, 512, 64e9
-"""Of the samples that score a plan by default, and of what the dense network may take for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +211,6 @@ class Evaluator:
             SplitError: if given another split; only reports touch test data.
         """
         return measure_quality(model, _require(split, "validation"), self.task)
-
-
-def affordable(macs: int) -> int:
-    """Return how many samples score a plan, by the MACs that the dense network takes for each."""
-    return min(_MOST, max(_FEWEST, int(_MOST_MACS / max(1, macs))))
 
 
 def measure_quality(model: nn.Module, data: Split, task: Task) -> float:

@@ -12,6 +12,7 @@ from rlprune.evaluate.batches import (
     MOST_ELEMENTS,
     MOST_POSITIONS,
     MOST_SAMPLES,
+    affordable,
     batches_of,
     most_at_once,
 )
@@ -39,3 +40,10 @@ def test_a_batch_of_images_of_the_usual_sizes(shape: tuple[int, ...], samples: i
     inputs = torch.zeros(1).expand(4 * MOST_SAMPLES, *shape)
     assert {len(batch) for batch in batches_of(inputs) if isinstance(batch, Tensor)} == {samples}
     assert most_at_once(inputs) >= samples
+
+
+@pytest.mark.parametrize(
+    ("macs", "samples"), [(40e6, 512), (1e9, 64), (4.1e9, 16), (90e9, 16), (0, 512)]
+)
+def test_fewer_samples_score_plans_of_costly_networks(macs: float, samples: int) -> None:
+    assert affordable(int(macs)) == pytest.approx(samples, abs=1)

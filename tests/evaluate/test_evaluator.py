@@ -17,7 +17,7 @@ from rlprune.config import EvaluationSettings
 from rlprune.data.splits import DataSplits, Split
 from rlprune.errors import SplitError
 from rlprune.evaluate.batches import MOST_SAMPLES, forward
-from rlprune.evaluate.evaluator import Evaluator, affordable
+from rlprune.evaluate.evaluator import Evaluator
 from rlprune.evaluate.least_squares import LeastSquares
 from rlprune.evaluate.ledger import Ledger
 from rlprune.evaluate.recalibrate import recalibrate
@@ -241,10 +241,3 @@ def test_without_a_provider_no_latency_is_recorded(plain: Problem) -> None:
 )
 def test_the_task_follows_from_the_network(name: str, task: str, problem_of: GetProblem) -> None:
     assert problem_of(name).evaluator.task.name == task
-
-
-@pytest.mark.parametrize(
-    ("macs", "samples"), [(40e6, 512), (1e9, 64), (4.1e9, 16), (90e9, 16), (0, 512)]
-)
-def test_fewer_samples_score_plans_of_costly_networks(macs: float, samples: int) -> None:
-    assert affordable(int(macs)) == pytest.approx(samples, abs=1)

@@ -24,6 +24,7 @@ from rlprune.evaluate.search_score.capacity import Bottleneck, GradientNorm, Par
 from rlprune.evaluate.search_score.distilled import BATCH, Distilled, training_samples
 from rlprune.evaluate.search_score.learned import BASES, Learned, log_features
 from rlprune.evaluate.search_score.registry import SEARCH_SCORES, search_score_named
+from rlprune.evaluate.search_score.repaired import SAMPLES, repair
 from rlprune.evaluate.tasks import Classification
 from rlprune.evaluate.workers import workers_for
 from rlprune.graph.trace import trace
@@ -314,3 +315,18 @@ def test_a_network_that_loses_nothing_is_the_best_by_any_learned_score(plain: Pr
         plans = [Plan({}, plain.graph), Plan.uniform(plain.graph, 0.4)]
         whole, half = scorer_of(plain, name).score(plans)
         assert 0 < whole.score < half.score
+
+
+@pytest.mark.parametrize(
+    ("macs", "samples", "rows"), [(1e6, 128, 1024), (1e9, 16, 256), (250e6, 64, 512)]
+)
+def test_costly_networks_are_repaired_with_fewer_samples(
+    macs: float, samples: int, rows: int, plain: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator, training = plain.evaluator, plain.data.train.tensors(SAMPLES)
+    sample = ([evaluator.inputs], evaluator.targets, training)
+    scene = Scene(evaluator.model, evaluator.graph, evaluator.task, *sample)  # type: ignore[arg-type]
+    monkeypatch.setattr(type(evaluator.graph), "macs", lambda *_: int(macs))
+    refit = repair(scene)
+    assert refit._rows == rows
+    assert len(refit._inputs) == samples

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from rlprune.calling import take
+from rlprune.evaluate.batches import FEWEST, MOST_SAMPLES, affordable
 from rlprune.evaluate.least_squares import LeastSquares
 from rlprune.evaluate.search_score.base import Scene
 
 SAMPLES = 128
-"""Of the train split."""
+"""Of the train split; fewer for costly networks, as fewer samples score their plans."""
 
 ROWS = 1024
 """An eighth of what the final network is fitted to, as the samples are; plans rank alike."""
+
+_FEWEST_ROWS = 256
 
 
 def repair(scene: Scene) -> LeastSquares:
@@ -20,4 +24,6 @@ def repair(scene: Scene) -> LeastSquares:
     """
     if scene.training is None:
         raise ValueError("least squares need samples of the train split")
-    return LeastSquares(scene.model, scene.training[0], ROWS)
+    share = affordable(scene.graph.macs()) / MOST_SAMPLES
+    samples, rows = max(FEWEST, round(share * SAMPLES)), max(_FEWEST_ROWS, round(share * ROWS))
+    return LeastSquares(scene.model, take(scene.training[0], slice(samples)), rows)
