@@ -23,6 +23,7 @@ from rlprune.agents.evolution import EvolutionSettings, child
 from rlprune.agents.space import Space, Vector
 from rlprune.agents.trials import Trials
 from rlprune.allocate.local import neighbours
+from rlprune.cost.analytic import Widths
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
 
@@ -82,7 +83,7 @@ def search(
     profiled: list[tuple[float, Plan]] = []
     most = min(2 * len(problem.graph.groups), MOST_PROFILED)
     while asked:
-        plans = [one.plan for one in asked]
+        plans = guide.plans(asked)
         scores = [one.score for one in problem.profile(plans)]
         guide.tell(asked, scores)
         profiled += zip(scores, plans, strict=True)
@@ -94,16 +95,16 @@ def search(
     with Trials(problem, evaluations, method) as trials:
         trials.score([best])
         while trials.open and (asked := guide.ask(trials.left, candidates)):
-            guide.tell(asked, trials.score([one.plan for one in asked]))
+            guide.tell(asked, trials.score(guide.plans(asked)))
     return trials.proposal()
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A vector and the plan that it means."""
+    """A vector and the widths that it means."""
 
     vector: Vector
-    plan: Plan
+    widths: Widths
 
 
 class Guide:
@@ -123,18 +124,21 @@ class Guide:
         self.tell([self.candidate(np.zeros(self._space.size))], [reference.score])
         around = [self._space.vector(one) for one in neighbours(problem, reference)]
         candidates = [self.candidate(x) for x in around]
-        measured = problem.profile([one.plan for one in candidates])
-        self.tell(candidates, [one.score for one in measured])
+        self.tell(candidates, [one.score for one in problem.profile(self.plans(candidates))])
 
     def candidate(self, x: Vector) -> Candidate:
         """Decode a vector around the heuristic's allocation."""
-        return Candidate(x, self._space.plan(x))
+        return Candidate(x, self._space.widths(x))
+
+    def plans(self, candidates: Sequence[Candidate]) -> list[Plan]:
+        """Return what candidates mean, to measure it."""
+        return [Plan.from_widths(self._problem.graph, one.widths) for one in candidates]
 
     def tell(self, candidates: Sequence[Candidate], scores: Sequence[float]) -> None:
         """Learn search scores."""
         negligible = self._problem.sensitivity.negligible
         for one, score in zip(candidates, scores, strict=True):
-            self._known[one.plan.key] = min(float(np.log(score + negligible)), _BROKEN), one
+            self._known[one.widths.tobytes()] = min(float(np.log(score + negligible)), _BROKEN), one
 
     def ask(self, most: int, ideas: Sequence[Candidate] = ()) -> list[Candidate]:
         """Return new plans, the most promising first; none where none are left.
@@ -146,21 +150,21 @@ class Guide:
         best = sorted(self._known.values(), key=lambda one: one[0])[: _BREEDING.population]
         alive = [(score, one.vector) for score, one in best]
         born = [child(self._space, alive, self._rng, _BREEDING) for _ in range(_BORN)]
-        found = {one.plan.key: one for one in [*ideas, *map(self.candidate, born)]}
+        found = {one.widths.tobytes(): one for one in [*ideas, *map(self.candidate, born)]}
         new = [one for key, one in found.items() if key not in self._known]
         if not new or most <= 0:
             return []
-        promise = self._expected_improvement([one.plan for one in new])
+        promise = self._expected_improvement(new)
         chosen = np.argsort(-promise, kind="stable")[: min(most, _BREEDING.children)]
         return [new[i] for i in chosen]
 
-    def _expected_improvement(self, plans: Sequence[Plan]) -> npt.NDArray[np.float64]:
+    def _expected_improvement(self, candidates: Sequence[Candidate]) -> npt.NDArray[np.float64]:
         scores = [score for score, _ in self._known.values()]
-        seen = self._features([one.plan for _, one in self._known.values()])
+        seen = self._features([one for _, one in self._known.values()])
         targets = np.minimum(scores, np.quantile(scores, 0.9) + _OUTLIER)
         scale = float(targets.std()) or 1.0
         process = self._fitted(seen, (targets - targets.mean()) / scale)
-        means, deviations = process.predict(self._features(plans), return_std=True)
+        means, deviations = process.predict(self._features(candidates), return_std=True)
         noise = float(process.kernel_.k2.noise_level)
         spread = np.sqrt(np.maximum(np.square(deviations) - noise, _LEAST_VARIANCE))
         gains = process.predict(seen).min() - means
@@ -182,9 +186,9 @@ class Guide:
             self._kernel, self._fitted_to = process.kernel_, len(targets)
         return process
 
-    def _features(self, plans: Sequence[Plan]) -> npt.NDArray[np.float64]:
+    def _features(self, candidates: Sequence[Candidate]) -> npt.NDArray[np.float64]:
         """Return log-widths relative to the heuristic's, and 1 for what is gone."""
-        widths = np.array([plan.widths for plan in plans])
+        widths = np.array([one.widths for one in candidates])
         ratios = widths / np.maximum(self._problem.reference.plan.widths, 1)
         gone = (widths == 0).astype(float)
         return np.where(self._problem.graph.is_block, gone, np.log(np.maximum(ratios, 1e-9)))

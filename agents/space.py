@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rlprune.cost.analytic import Widths
 from rlprune.cost.budget import Allocation
 from rlprune.envs.walk import BLOCK_THRESHOLD, RESIDUAL_SCALE, changed
 from rlprune.graph.group_graph import GroupGraph
@@ -54,9 +55,13 @@ class Space:
         ratios = np.where(is_block, 1.0, allocation) / np.where(is_block, 1.0, self.centre)
         return np.where(is_block, blocks, np.log(ratios) / RESIDUAL_SCALE)
 
+    def widths(self, x: Vector) -> Widths:
+        """Return the widths that a vector means within the budget; shape `(groups,)`."""
+        return self._problem.budget.decode(self._problem.costs, self.allocation(x))
+
     def plan(self, x: Vector) -> Plan:
         """Return the plan that a vector means within the budget."""
-        return self._problem.decode(self.allocation(x))
+        return Plan.from_widths(self._problem.graph, self.widths(x))
 
     def near(self, x: Vector, rng: np.random.Generator, spread: float, blocks: float) -> Vector:
         """Draw a vector near another.
