@@ -105,13 +105,12 @@ class _Search:
         dense, unit = self._graph.widths, self._costs.steps
         steps = np.where(self._graph.is_block, 0, unit)
         lowest = np.where(self._graph.is_block, widths, self._costs.floors)
-        tried = [widths[None]]
-        for wider, narrower in itertools.product(_WIDER, _NARROWER):
-            changed = widths - narrower * np.diag(steps)
-            changed[:, g] += wider * steps[g]
-            rounded = np.where(changed < dense, changed // unit * unit, dense)
-            tried.append(np.maximum(rounded, lowest))
-        return np.concatenate(tried)
+        wider, narrower = np.array(list(itertools.product(_WIDER, _NARROWER))).T
+        changed = widths - narrower[:, None, None] * np.diag(steps)
+        changed[:, :, g] += wider[:, None] * steps[g]
+        rounded = np.where(changed < dense, changed // unit * unit, dense)
+        tried = np.maximum(rounded, lowest).reshape(-1, len(widths))
+        return np.concatenate([widths[None], tried])
 
     def _best(self, tried: Widths, price: float) -> Widths:
         charged = self.total(tried) + price * self._budget.usage(self._costs, tried)

@@ -188,8 +188,10 @@ class Group(Frozen):
         Raises:
             PlanError: if scores are not as many as channels, or one is not a number.
         """
-        best = np.argsort(-self.atom_scores(scores), kind="stable")[: width // self.step]
-        return tuple(int(c) for c in np.flatnonzero(np.isin(self._atom_of, best)))
+        order = np.argsort(-self.atom_scores(scores), kind="stable")
+        kept = np.zeros(len(order), dtype=np.bool_)
+        kept[order[: width // self.step]] = True
+        return tuple(np.flatnonzero(kept[self._atom_of]).tolist())
 
     def atom_scores(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the mean score of each atom's channels; shape `(atoms,)`.
@@ -209,7 +211,7 @@ class Group(Frozen):
     @property
     def _atom_of(self) -> npt.NDArray[np.int64]:
         """The atom of each root channel."""
-        return np.asarray(self.atoms or range(self.width))
+        return np.array(self.atoms) if self.atoms else np.arange(self.width)
 
 
 class LeftOut(Frozen):
