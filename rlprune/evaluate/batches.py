@@ -27,10 +27,11 @@ MOST_POSITIONS = 128 * 32 * 32
 MOST_ELEMENTS = 32 * 3 * 224 * 224
 """Of all inputs of a batch: more may not fit into memory."""
 
+FEWEST_SCORED, MOST_SCORED = 16, 512
+"""Samples that score a plan by default."""
+
+_MOST_MACS = 64e9  # of the dense network for all of them; about a second on two cores
 _SAME_OUTPUTS = 1e-3
-
-FEWEST, _MOST_MACS = 16, 64e9  # about a second on two cores
-
 _WORTHWHILE = 32  # fewer images at once are slow, however large they are
 
 
@@ -47,7 +48,7 @@ def batches_of(inputs: Inputs, most: int | None = None) -> list[Inputs]:
 
 def affordable(macs: int) -> int:
     """Return how many samples score a plan by default, given the dense network's MACs for each."""
-    return min(MOST_SAMPLES, max(FEWEST, int(_MOST_MACS / max(1, macs))))
+    return min(MOST_SCORED, max(FEWEST_SCORED, int(_MOST_MACS / max(1, macs))))
 
 
 def most_at_once(inputs: Inputs) -> int:

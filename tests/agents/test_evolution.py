@@ -25,7 +25,7 @@ def test_children_inherit_every_coordinate_from_a_parent(plain: Problem) -> None
     space, rng = Space(plain, False), np.random.default_rng(0)
     zeros, ones = np.zeros(space.size), np.ones(space.size)
     alive = deque([(0.5, zeros), (0.5, ones)])
-    born = np.array([evolution._child(space, alive, rng, settings) for _ in range(64)])
+    born = np.array([evolution.child(space, alive, rng, settings) for _ in range(64)])
     assert set(np.unique(born)) == {0.0, 1.0}
     assert (born.min(1) < born.max(1)).any()  # of both
 
@@ -34,7 +34,7 @@ def test_the_best_of_a_tournament_is_the_parent(plain: Problem) -> None:
     settings = EvolutionSettings(tournament=3, crossover=0.0, together=0.0, leap=0.0)
     space, rng = Space(plain, False), np.random.default_rng(0)
     alive = deque((float(i), np.full(space.size, i)) for i in range(3))
-    assert all((evolution._child(space, alive, rng, settings) == 0).all() for _ in range(20))
+    assert all((evolution.child(space, alive, rng, settings) == 0).all() for _ in range(20))
 
 
 def test_the_oldest_dies_even_if_it_is_the_best(

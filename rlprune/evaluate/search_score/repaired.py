@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlprune.calling import take
-from rlprune.evaluate.batches import FEWEST, MOST_SAMPLES, affordable
+from rlprune.evaluate.batches import FEWEST_SCORED, MOST_SCORED, affordable
 from rlprune.evaluate.least_squares import LeastSquares
 from rlprune.evaluate.search_score.base import Scene
 
@@ -24,6 +24,7 @@ def repair(scene: Scene) -> LeastSquares:
     """
     if scene.training is None:
         raise ValueError("least squares need samples of the train split")
-    share = affordable(scene.graph.macs()) / MOST_SAMPLES
-    samples, rows = max(FEWEST, round(share * SAMPLES)), max(_FEWEST_ROWS, round(share * ROWS))
+    share = affordable(scene.graph.macs()) / MOST_SCORED
+    samples = max(FEWEST_SCORED, round(share * SAMPLES))
+    rows = max(_FEWEST_ROWS, round(share * ROWS))
     return LeastSquares(scene.model, take(scene.training[0], slice(samples)), rows)
