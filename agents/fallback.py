@@ -14,7 +14,7 @@ from rlprune.problem import Problem
 
 @dataclass(frozen=True)
 class FallbackAgent:
-    """A trained agent; the heuristic where that is better, and evolved where none is covered.
+    """A trained agent; the heuristic where that is better, evolved where a request is not covered.
 
     Attributes:
         agent: whom to ask, or why it cannot be asked at all.

@@ -120,9 +120,8 @@ class Guide:
         self._rng = np.random.default_rng(seed)
         self._known: dict[bytes, tuple[float, Candidate]] = {}
         self._kernel, self._fitted_to = _KERNEL, 0
-        reference = problem.reference
-        self.tell([self.candidate(np.zeros(self._space.size))], [reference.score])
-        around = [self._space.vector(one) for one in neighbours(problem, reference)]
+        self.tell([self.candidate(np.zeros(self._space.size))], [problem.reference.score])
+        around = [self._space.vector(one) for one in neighbours(problem)]
         candidates = [self.candidate(x) for x in around]
         self.tell(candidates, [one.score for one in problem.profile(self.plans(candidates))])
 

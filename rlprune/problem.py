@@ -248,7 +248,7 @@ class Problem:
     @cached_property
     def local_changes(self) -> Changes:
         """What becomes of the heuristic's plan as one group changes; profiled on first use."""
-        return local_changes(self, self.reference)
+        return local_changes(self)
 
     @cached_property
     def probe(self) -> Probe:

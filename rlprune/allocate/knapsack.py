@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _LOG_PRICES = (-9.0, 9.0)
 _ROUNDS = 20  # of bisection
 _MOST_WIDTHS = 128  # that are tried of one group; enough for steps below 1 %
-_WIDER, _NARROWER = (1, 2, 4), (0, 1, 2, 4, 8)  # steps that two groups exchange
+# Steps that two groups exchange.
+_WIDER, _NARROWER = np.array(list(itertools.product((1, 2, 4), (0, 1, 2, 4, 8)))).T
 
 
 def knapsack(problem: Problem) -> Plan:
@@ -105,9 +106,8 @@ class _Search:
         dense, unit = self._graph.widths, self._costs.steps
         steps = np.where(self._graph.is_block, 0, unit)
         lowest = np.where(self._graph.is_block, widths, self._costs.floors)
-        wider, narrower = np.array(list(itertools.product(_WIDER, _NARROWER))).T
-        changed = widths - narrower[:, None, None] * np.diag(steps)
-        changed[:, :, g] += wider[:, None] * steps[g]
+        changed = widths - _NARROWER[:, None, None] * np.diag(steps)
+        changed[:, :, g] += _WIDER[:, None] * steps[g]
         rounded = np.where(changed < dense, changed // unit * unit, dense)
         tried = np.maximum(rounded, lowest).reshape(-1, len(widths))
         return np.concatenate([widths[None], tried])

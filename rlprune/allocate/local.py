@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from rlprune.allocate.reference import Reference
 from rlprune.cost.budget import Allocation
 from rlprune.graph.group_graph import GroupGraph
 
@@ -33,25 +32,26 @@ Changes = npt.NDArray[np.float64]
 put back; 0 for groups that are not changed."""
 
 
-def neighbours(problem: Problem, reference: Reference) -> list[Allocation]:
-    """Return allocations of which each changes one group; what it saves or costs the others share.
+def neighbours(problem: Problem) -> list[Allocation]:
+    """Return the heuristic's allocation with one group changed; the others share what that saves.
 
     Returns:
         Each group narrower, then each wider; a block is removed or put back, both times.
     """
     signs = np.eye(len(problem.graph.groups))[changed_groups(problem.graph)]
     return [
-        altered(problem.graph, reference.allocation, STEP * one, one != 0)
+        altered(problem.graph, problem.reference.allocation, STEP * one, one != 0)
         for one in np.concatenate([-signs, signs])
     ]
 
 
-def local_changes(problem: Problem, reference: Reference) -> Changes:
-    """Measure what becomes of an allocation as one group changes; two profile evaluations each."""
-    plans = [problem.decode(allocation) for allocation in neighbours(problem, reference)]
+def local_changes(problem: Problem) -> Changes:
+    """Measure what becomes of the heuristic's plan; two profile evaluations for each group."""
+    plans = [problem.decode(allocation) for allocation in neighbours(problem)]
     measured = problem.profile(plans)
     negligible = problem.sensitivity.negligible
-    ratios = [(one.score + negligible) / (reference.score + negligible) for one in measured]
+    before = problem.reference.score + negligible
+    ratios = [(one.score + negligible) / before for one in measured]
     changes = np.zeros((2, len(problem.graph.groups)))
     found = np.log(np.minimum(ratios, math.exp(_MOST))).reshape(2, -1)
     changes[:, changed_groups(problem.graph)] = found

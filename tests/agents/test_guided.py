@@ -56,7 +56,7 @@ def test_it_asks_for_nothing_twice_and_for_no_more_than_it_may(fresh_plain: Prob
     assert guide.ask(0) == []
 
 
-def test_where_there_is_one_plan_it_is_proposed(problem_of: GetProblem) -> None:
+def test_where_there_is_one_plan_nothing_is_asked_for(problem_of: GetProblem) -> None:
     problem = problem_of("mlp", "macs=0.5")
     alone = np.zeros(len(problem.graph.groups))
     guide = Guide(problem, 0)
