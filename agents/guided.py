@@ -24,6 +24,7 @@ from rlprune.agents.space import Space, Vector
 from rlprune.agents.trials import Trials
 from rlprune.allocate.local import neighbours
 from rlprune.cost.analytic import Widths
+from rlprune.cost.budget import Allocation
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
 
@@ -121,13 +122,16 @@ class Guide:
         self._known: dict[bytes, tuple[float, Candidate]] = {}
         self._kernel, self._fitted_to = _KERNEL, 0
         self.tell([self.candidate(np.zeros(self._space.size))], [problem.reference.score])
-        around = [self._space.vector(one) for one in neighbours(problem)]
-        candidates = [self.candidate(x) for x in around]
+        candidates = [self._around(one) for one in neighbours(problem)]
         self.tell(candidates, [one.score for one in problem.profile(self.plans(candidates))])
 
     def candidate(self, x: Vector) -> Candidate:
         """Decode a vector around the heuristic's allocation."""
         return Candidate(x, self._space.widths(x))
+
+    def _around(self, allocation: Allocation) -> Candidate:
+        widths = self._problem.budget.decode(self._problem.costs, allocation)
+        return Candidate(self._space.vector(allocation), widths)
 
     def plans(self, candidates: Sequence[Candidate]) -> list[Plan]:
         """Return what candidates mean, to measure it."""
@@ -146,12 +150,14 @@ class Guide:
             most: how many at most; there are no more than evolution has children.
             ideas: considered beside the children.
         """
+        if most <= 0:
+            return []
         best = sorted(self._known.values(), key=lambda one: one[0])[: _BREEDING.population]
         alive = [(score, one.vector) for score, one in best]
         born = [child(self._space, alive, self._rng, _BREEDING) for _ in range(_BORN)]
         found = {one.widths.tobytes(): one for one in [*ideas, *map(self.candidate, born)]}
         new = [one for key, one in found.items() if key not in self._known]
-        if not new or most <= 0:
+        if not new:
             return []
         promise = self._expected_improvement(new)
         chosen = np.argsort(-promise, kind="stable")[: min(most, _BREEDING.children)]

@@ -14,7 +14,13 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from rlprune.config import PPOSettings
-from rlprune.envs.observation.table import GROUP, GROUPS_SEEN, STEP_AT, observation_space
+from rlprune.envs.observation.table import (
+    GROUP,
+    GROUPS_SEEN,
+    MEASURED_AT,
+    STEP_AT,
+    observation_space,
+)
 
 
 class GroupExtractor(BaseFeaturesExtractor):
@@ -23,17 +29,22 @@ class GroupExtractor(BaseFeaturesExtractor):
     Args:
         space: of observations.
         hidden: units for each.
+        description_scale: see `PPOSettings`.
     """
 
-    def __init__(self, space: spaces.Box, hidden: int) -> None:
+    def __init__(self, space: spaces.Box, hidden: int, description_scale: float) -> None:
         super().__init__(space, (GROUPS_SEEN + 1) * hidden)
+        scales = torch.full(space.shape, description_scale)
+        scales[list(MEASURED_AT)] = 1.0
+        self.register_buffer("scales", scales, persistent=False)
         rest = space.shape[0] - STEP_AT.start
         self.group = nn.Sequential(nn.Linear(len(GROUP), hidden), nn.ReLU())
         self.rest = nn.Sequential(nn.Linear(rest, hidden), nn.ReLU())
 
     def forward(self, observations: Tensor) -> Tensor:
         """Encode observations; `(batch, len(OBSERVATION))` -> `(batch, features_dim)`."""
-        groups, rest = observations[:, : STEP_AT.start], observations[:, STEP_AT.start :]
+        scaled = observations * self.scales
+        groups, rest = scaled[:, : STEP_AT.start], scaled[:, STEP_AT.start :]
         encoded = self.group(groups.reshape(len(groups), GROUPS_SEEN, -1))
         return torch.cat([encoded.flatten(1), self.rest(rest)], dim=1)
 
@@ -56,7 +67,10 @@ def policy_arguments(settings: PPOSettings) -> dict[str, Any]:
         "net_arch": {"pi": layers, "vf": layers},
         "activation_fn": nn.ReLU,
         "features_extractor_class": GroupExtractor,
-        "features_extractor_kwargs": {"hidden": settings.hidden // 2},
+        "features_extractor_kwargs": {
+            "hidden": settings.hidden // 2,
+            "description_scale": settings.description_scale,
+        },
     }
 
 

@@ -64,7 +64,7 @@ def pretrain(
     policy = new_policy(ppo)
     names = sorted({one.network for one in found})
     aside = set(rng.permutation(names)[: max(1, round(settings.kept_aside * len(names)))])
-    told = _told(found)
+    told = _told(found, settings.caution)
     shown = [one for one in told if one.network not in aside]
     judge = _Batch([one for one in told if one.network in aside])
     optimizer = torch.optim.AdamW(
@@ -105,10 +105,10 @@ class _Told:
     blocks: Tensor
 
 
-def _told(found: Sequence[Experience]) -> list[_Told]:
+def _told(found: Sequence[Experience], caution: float) -> list[_Told]:
     told = [_of_problem(one) for one in found]
     least = _LEAST_CURVATURE * float(np.median([one.curvature for one in told]))
-    return [replace(one, curvature=max(one.curvature, least)) for one in told]
+    return [replace(one, curvature=caution * max(one.curvature, least)) for one in told]
 
 
 def _of_problem(one: Experience) -> _Told:

@@ -98,6 +98,10 @@ class PPOSettings(Settings):
     """Standard deviation of the actions at the start, in units of the action range."""
     hidden: int = Field(default=64, ge=1)
     """Units in each of the two hidden layers of policy and value function."""
+    description_scale: float = Field(default=1.0, gt=0, le=1)
+    """What describes groups and networks is seen at this scale, beside what was measured of the
+    group around the heuristic's plan. At a small one, a policy cannot tell the networks that it
+    learns from apart by what they look like, which does not carry over to others."""
 
     @model_validator(mode="after")
     def _whole_families(self) -> Self:
@@ -135,6 +139,9 @@ class PretrainingSettings(Settings):
     """AdamW's."""
     kept_aside: float = Field(default=0.15, gt=0, lt=1)
     """Share of networks that choose the epoch."""
+    caution: float = Field(default=2.0, gt=0)
+    """How much sooner than the experience says changes cease to pay: the heuristic's plan is the
+    best of several, and what it owes to chance is lost by any change."""
 
 
 class RecipeSettings(Settings):

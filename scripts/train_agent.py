@@ -74,7 +74,9 @@ class Options(Settings):
     """Plans of the policy's own that PPO evaluates."""
     part: int = Field(default=4_000, ge=1)
     """Episodes after which the agent is saved."""
-    ppo: PPOSettings = PPOSettings(learning_rate=3e-4, episodes_per_update=64)
+    ppo: PPOSettings = PPOSettings(
+        learning_rate=3e-4, episodes_per_update=64, description_scale=0.02
+    )
     """Hyperparameters; the learning rate falls linearly to zero."""
     images: int = Field(default=256, ge=2)
     """Search samples that score a plan."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from rlprune.allocate.estimated import errors_at_half
-from rlprune.allocate.local import STEP
 from rlprune.envs.observation.feature import Column, Feature, log_relative, nats, share
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.problem import Problem
@@ -13,7 +12,6 @@ from rlprune.problem import Problem
 KEPT = (0.7, 0.3, 0.1)
 _LEAST = 1e-3  # of a loss, in units of the mean sensitivity
 _LEAST_KEPT = 0.01
-_FLATTEST = 0.05  # curvature; what is measured below is noise
 
 SENSITIVITY: tuple[Feature, ...] = (
     nats("sensitivity", "loss with the group alone cut to half, over its mean over groups"),
@@ -26,10 +24,6 @@ SENSITIVITY: tuple[Feature, ...] = (
     ),
     share("heuristic_kept", "channels that the heuristic's plan keeps"),
     nats("knapsack", "channels that the knapsack of estimated losses keeps over heuristic_kept"),
-    nats("slope", "gain in log score from a wider share at the heuristic's plan, per log-ratio"),
-    nats("curvature", "log of how fast that gain falls, per log-ratio, as the share grows"),
-    Feature("ascent", "slope over curvature, the step that gains most", "action", -1, 1),
-    nats("change", "log of the score with the block changed at the heuristic's plan, over its own"),
 )
 """A loss is the search score less the dense network's."""
 
@@ -42,9 +36,6 @@ def sensitivity(problem: Problem) -> list[Column]:
     at = [np.rint(graph.widths * kept).astype(np.int64) for kept in KEPT]
     heuristic = problem.reference.plan.widths / graph.widths
     best = problem.estimated_widths / graph.widths
-    narrower, wider = problem.local_changes
-    slope = np.where(graph.is_block, 0.0, (narrower - wider) / (2 * STEP))
-    curvature = np.maximum((narrower + wider) / STEP**2, _FLATTEST)
     return [
         np.log(relative),
         _rank(graph, relative),
@@ -53,10 +44,6 @@ def sensitivity(problem: Problem) -> list[Column]:
         *(np.log(np.maximum(estimated[rows, widths], _LEAST)) for widths in at),
         heuristic,
         np.log(np.maximum(best, _LEAST_KEPT) / np.maximum(heuristic, _LEAST_KEPT)),
-        slope,
-        np.where(graph.is_block, 0.0, np.log(curvature)),
-        slope / curvature,
-        np.where(graph.is_block, wider, 0.0),
     ]
 
 

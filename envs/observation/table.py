@@ -17,6 +17,7 @@ from rlprune.envs.observation.cost import COST, cost
 from rlprune.envs.observation.dynamics import DYNAMICS, dynamics
 from rlprune.envs.observation.feature import Feature, Features, bounded
 from rlprune.envs.observation.layers import layers_of
+from rlprune.envs.observation.local import LOCAL, local
 from rlprune.envs.observation.network import NETWORK, network
 from rlprune.envs.observation.norms import NORMS, norms
 from rlprune.envs.observation.sensitivity import SENSITIVITY, sensitivity
@@ -26,7 +27,7 @@ from rlprune.problem import Problem
 NEIGHBOURS = 2
 """Groups on either side that are seen with the one that is decided."""
 
-GROUP: tuple[Feature, ...] = (*STRUCTURE, *COST, *NORMS, *SENSITIVITY, *DYNAMICS)
+GROUP: tuple[Feature, ...] = (*STRUCTURE, *COST, *NORMS, *SENSITIVITY, *LOCAL, *DYNAMICS)
 """What is known of a group."""
 
 STEP: tuple[Feature, ...] = (
@@ -81,6 +82,9 @@ STEP_AT = slice(_STEPS_FROM, _STEPS_FROM + len(STEP))
 ACTIONS_AT = slice(_STEPS_FROM, _STEPS_FROM + 2)
 """Where that part of it stands which the actions so far decide."""
 
+MEASURED_AT = tuple(GROUP.index(one) for one in (STRUCTURE[0], *LOCAL))
+"""Where an observation says what was measured of the group, and whether it is a block."""
+
 _MACS_SHARE = GROUP.index(COST[0])
 
 
@@ -103,6 +107,7 @@ def group_features(problem: Problem) -> Features:
         *cost(problem.costs),
         *norms(graph),
         *sensitivity(problem),
+        *local(problem),
         *dynamics(graph, layers, problem.dynamics),
     ]
     return bounded(columns, GROUP)

@@ -95,22 +95,23 @@ class _Search:
             before = widths
             for g in self._choices:
                 tried = self._exchanges(widths, g)
-                allowed = self._budget.usage(self._costs, tried) <= 1
-                losses = np.where(allowed, self.total(tried), np.inf)
-                widths = np.asarray(tried[int(np.argmin(losses))])
+                losses = self.total(tried)
+                better = losses < self.total(widths)
+                allowed = self._budget.usage(self._costs, tried[better]) <= 1
+                if allowed.any():
+                    best = int(np.argmin(np.where(allowed, losses[better], np.inf)))
+                    widths = np.asarray(tried[better][best])
             if (widths == before).all():
                 return widths
 
     def _exchanges(self, widths: Widths, g: int) -> Widths:
-        """Return what there is to choose from, the first being no change."""
+        """Return what there is to choose from."""
         dense, unit = self._graph.widths, self._costs.steps
-        steps = np.where(self._graph.is_block, 0, unit)
         lowest = np.where(self._graph.is_block, widths, self._costs.floors)
-        changed = widths - _NARROWER[:, None, None] * np.diag(steps)
-        changed[:, :, g] += _WIDER[:, None] * steps[g]
+        changed = widths - _NARROWER[:, None, None] * np.diag(unit)[list(self._choices)]
+        changed[:, :, g] += _WIDER[:, None] * unit[g]
         rounded = np.where(changed < dense, changed // unit * unit, dense)
-        tried = np.maximum(rounded, lowest).reshape(-1, len(widths))
-        return np.concatenate([widths[None], tried])
+        return np.asarray(np.maximum(rounded, lowest).reshape(-1, len(widths)))
 
     def _best(self, tried: Widths, price: float) -> Widths:
         charged = self.total(tried) + price * self._budget.usage(self._costs, tried)

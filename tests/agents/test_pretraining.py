@@ -13,13 +13,13 @@ from rlprune.agents.policy import new_policy
 from rlprune.agents.pretraining import Pretrained, pretrain
 from rlprune.config import PPOSettings, PretrainingSettings
 from rlprune.cost.budget import Budget
-from rlprune.envs.observation.table import OBSERVATION, STEP_AT
+from rlprune.envs.observation.table import MEASURED_AT, OBSERVATION, STEP_AT
 from rlprune.envs.walk import BLOCK_THRESHOLD
 
 BUDGET = Budget.parse("macs=0.5")
 CURVATURE, NOISE = 2.0, 0.05
 PAIRS, PROBLEMS = 24, 300
-FIT = PretrainingSettings(epochs=20, batch=8, learning_rate=3e-3)
+FIT = PretrainingSettings(epochs=20, batch=8, learning_rate=3e-3, caution=1)
 PPO = PPOSettings(hidden=32)
 
 
@@ -122,6 +122,40 @@ def test_a_network_with_one_group_tells_nothing_and_harms_nothing(
     gains = pretrain([*found, replace(single, network="single")], FIT, PPO).gains
     assert np.isfinite(gains).all()
     assert max(gains) > 0.1
+
+
+def test_caution_makes_changes_of_channels_smaller(found: list[Experience]) -> None:
+    bold, cautious = (
+        pretrain(found, FIT.model_copy(update={"caution": caution}), PPO).policy
+        for caution in (1.0, 3.0)
+    )
+    seen = np.concatenate([made_up(n, channels=8, blocks=0).seen for n in range(1000, 1010)])
+    assert 0.2 < answers(cautious, seen).std() / answers(bold, seen).std() < 0.6
+
+
+def test_descriptions_seen_faintly_do_not_hide_what_was_measured() -> None:
+    """Few networks that look unlike one another: a policy could learn each of them by heart."""
+    measured, network = MEASURED_AT[1], STEP_AT.stop
+
+    def moved(one: Experience, looks: np.random.Generator) -> Experience:
+        seen = looks.uniform(-1, 1, one.seen.shape).astype(np.float32)
+        seen[:, network:] = seen[0, network:]
+        seen[:, STEP_AT] = 0
+        seen[:, measured] = one.seen[:, 1]
+        return replace(one, seen=seen)
+
+    rng = np.random.default_rng(0)
+    few = [moved(made_up(n, channels=6, blocks=0), rng) for n in range(30)]
+    new = [moved(made_up(n, channels=6, blocks=0), rng) for n in range(1000, 1020)]
+
+    def lost(scale: float) -> float:
+        ppo = PPO.model_copy(update={"description_scale": scale})
+        fit = FIT.model_copy(update={"epochs": 60})
+        policy = pretrain(few, fit, ppo).policy
+        wrong = [answers(policy, one.seen) - 0.6 * one.seen[:, measured] for one in new]
+        return float(np.mean([(one - one.mean()) ** 2 for one in wrong]))
+
+    assert lost(0.02) < 0.7 * lost(1.0)
 
 
 def test_the_policy_starts_at_the_heuristic() -> None:
