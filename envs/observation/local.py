@@ -1,4 +1,4 @@
-"""What was measured around the heuristic's plan: the part of an observation that says what to do."""
+"""What was measured around the heuristic's plan: what says best what is worth changing."""
 
 from __future__ import annotations
 
