@@ -32,6 +32,8 @@ class GroupExtractor(BaseFeaturesExtractor):
         description_scale: see `PPOSettings`.
     """
 
+    scales: Tensor
+
     def __init__(self, space: spaces.Box, hidden: int, description_scale: float) -> None:
         super().__init__(space, (GROUPS_SEEN + 1) * hidden)
         scales = torch.full(space.shape, description_scale)

@@ -29,6 +29,7 @@ from rlprune.agents.pretraining import pretrain
 from rlprune.agents.training import kept_ranges, train_agent
 from rlprune.cache.store import Store
 from rlprune.compare.processes import tasks_for
+from rlprune.compare.statistics import estimate
 from rlprune.config import (
     EvaluationSettings,
     ExperienceSettings,
@@ -205,7 +206,7 @@ def _problems(options: Options, entries: Sequence[Entry]) -> list[Problem]:
 def _trained_further(
     options: Options, problems: Sequence[Problem], number: int, rate: float, start: PPOAgent
 ) -> PPOAgent:
-    """Run PPO; where it leaves the policy worse paid, without exploration, it is dropped."""
+    """Run PPO; it is kept where the policy, without exploration, is better paid beyond chance."""
     settings = options.ppo.model_copy(update={"learning_rate": rate * options.ppo.learning_rate})
     training = train_agent(
         problems,
@@ -218,12 +219,12 @@ def _trained_further(
     )
     if training.interrupted:
         raise KeyboardInterrupt
-    before, after = (fmean(paid) for paid in zip(*training.deterministic, strict=True))
-    _say(part=number, paid=fmean(training.returns), before=before, after=after)
+    gain = estimate([after - before for before, after in training.deterministic])
+    better = gain.low is not None and gain.low > 0
+    _say(part=number, paid=fmean(training.returns), gain=gain.mean, low=gain.low, kept=better)
     episodes = start.trained_on["episodes"] + len(training.returns)
     record = {**start.trained_on, "episodes": episodes}
-    better = training.agent if after > before else start
-    return replace(better, settings=options.ppo, trained_on=record)
+    return replace(training.agent if better else start, settings=options.ppo, trained_on=record)
 
 
 def _trained_on(options: Options, entries: Sequence[Entry]) -> dict[str, Any]:

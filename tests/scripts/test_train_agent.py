@@ -103,20 +103,26 @@ def test_what_is_held_out_is_not_trained_on(pool: Path, tmp_path: Path) -> None:
     assert load_agent(tmp_path / "agent").trained_on["families"] == ["mlp"]
 
 
-@pytest.mark.parametrize("after", [0.5, -0.5])
-def test_what_ppo_made_worse_is_dropped(
-    after: float, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("after", "kept"), [((0.5, 0.4), True), ((-0.5, -0.4), False), ((0.9, -0.5), False)]
+)
+def test_what_ppo_did_not_make_better_is_dropped(
+    after: tuple[float, ...],
+    kept: bool,
+    pool: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     further = train_agent.train_agent
 
     def judged(*arguments: object, **named: object) -> object:
         done = further(*arguments, **named)  # type: ignore[arg-type]
-        return replace(done, deterministic=((0.0, after),))
+        return replace(done, deterministic=tuple((0.0, one) for one in after))
 
     monkeypatch.setattr(train_agent, "train_agent", judged)
     train_agent.main(options(pool, tmp_path / "agent"))
     before = load_agent(tmp_path / "agent" / "parts" / "pretrained").state()
     found = load_agent(tmp_path / "agent")
     same = all((found.state()[name] == values).all() for name, values in before.items())
-    assert same == (after < 0)
+    assert same != kept
     assert found.trained_on["episodes"] == 8
