@@ -35,6 +35,7 @@ from rlprune.data.splits import DataSplits
 from rlprune.dynamics.record import Dynamics
 from rlprune.errors import RLPruneError
 from rlprune.evaluate.evaluator import Evaluator, Measurement
+from rlprune.evaluate.imitation import imitated
 from rlprune.evaluate.ledger import Ledger
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.graph.trace import trace
@@ -138,6 +139,7 @@ class Problem:
         name, module, recipe, dynamics = _unpack(loaded)
         target = resolve_device(device)
         dense = copy.deepcopy(module).to(target).eval()  # the caller's model stays as it is
+        splits = imitated(dense, splits)
         example = to_device(splits.search.tensors(64)[0], target)
         few = take(example, slice(2))
         graph = trace(dense, few, keep=keep, residual_width=residual_width)

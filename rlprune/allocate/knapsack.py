@@ -95,23 +95,32 @@ class _Search:
             before = widths
             for g in self._choices:
                 tried = self._exchanges(widths, g)
-                losses = self.total(tried)
-                better = losses < self.total(widths)
-                allowed = self._budget.usage(self._costs, tried[better]) <= 1
-                if allowed.any():
-                    best = int(np.argmin(np.where(allowed, losses[better], np.inf)))
-                    widths = np.asarray(tried[better][best])
+                allowed = tried[self._budget.usage(self._costs, tried) <= 1]
+                if len(allowed):
+                    widths = np.asarray(allowed[int(np.argmin(self.total(allowed)))])
             if (widths == before).all():
                 return widths
 
     def _exchanges(self, widths: Widths, g: int) -> Widths:
-        """Return what there is to choose from."""
-        dense, unit = self._graph.widths, self._costs.steps
-        lowest = np.where(self._graph.is_block, widths, self._costs.floors)
-        changed = widths - _NARROWER[:, None, None] * np.diag(unit)[list(self._choices)]
-        changed[:, :, g] += _WIDER[:, None] * unit[g]
-        rounded = np.where(changed < dense, changed // unit * unit, dense)
-        return np.asarray(np.maximum(rounded, lowest).reshape(-1, len(widths)))
+        """Return those of less total loss; only that of the two groups is looked up."""
+        others = np.array(list(self._choices))
+        steps = _WIDER[:, None] - np.where(others == g, _NARROWER[:, None], 0)
+        wider = self._allowed(widths[g] + steps * self._costs.steps[g], np.array(g))
+        steps = np.where(others == g, 0, _NARROWER[:, None])
+        narrower = self._allowed(widths[others] - steps * self._costs.steps[others], others)
+        gains = self._losses[g, widths[g]] - self._losses[g, wider]
+        gains += self._losses[others, widths[others]] - self._losses[others, narrower]
+        found, at = np.nonzero(gains > 0)
+        tried = np.tile(widths, (len(found), 1))
+        tried[np.arange(len(found)), others[at]] = narrower[found, at]
+        tried[:, g] = wider[found, at]
+        return tried
+
+    def _allowed(self, widths: Widths, groups: npt.NDArray[np.intp]) -> Widths:
+        """Round widths of groups down to what they may have."""
+        dense, unit = self._graph.widths[groups], self._costs.steps[groups]
+        rounded = np.where(widths < dense, widths // unit * unit, dense)
+        return np.asarray(np.maximum(rounded, self._costs.floors[groups]))
 
     def _best(self, tried: Widths, price: float) -> Widths:
         charged = self.total(tried) + price * self._budget.usage(self._costs, tried)

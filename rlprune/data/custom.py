@@ -56,7 +56,10 @@ def _checked_sizes(spec: str, role: str, dataset: object) -> str:
 
 def _sample_sizes(what: str, sample: object) -> str:
     if not isinstance(sample, tuple | list) or len(sample) != 2:
-        raise DataError(f"{what} is a {type(sample).__name__}, not a pair; yield (input, target)")
+        raise DataError(
+            f"{what} is a {type(sample).__name__}, not a pair; yield (input, target), or "
+            "(input, None) where there are no labels"
+        )
     inputs, target = sample
     leaves = tree_leaves(inputs)
     allowed = isinstance(inputs, Tensor | tuple | dict) and all(map(_is_input, leaves))
@@ -67,10 +70,12 @@ def _sample_sizes(what: str, sample: object) -> str:
         )
     if is_aim(target):
         return f"{_described(inputs)} with targets {_described(target)}"
+    if target is None:
+        return f"{_described(inputs)} without targets"
     if not _is_class(target):
         raise DataError(
-            f"{what}: the target is {target!r}; yield an integer class from 0 up, or a tensor of "
-            "floats to rebuild"
+            f"{what}: the target is {target!r}; yield an integer class from 0 up, a tensor of "
+            "floats to rebuild, or None"
         )
     return _described(inputs)
 

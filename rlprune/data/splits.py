@@ -33,6 +33,9 @@ ImageDataset = Dataset[tuple[Tensor, Any]]
 WHOLE_NUMBERS = (torch.int64, torch.int32, torch.bool)
 """Types of inputs that stay as they are, such as tokens; all others become float32."""
 
+UNLABELLED = -1
+"""Stands for the class of a sample whose target is None."""
+
 # Shipped weights were trained on the train remainder of this seed, so no run may change it.
 _SPLIT_SEED = 0
 _SEARCH_LIMIT, _VALIDATION_LIMIT, _CARVED_FRACTION = 2048, 5000, 0.15
@@ -93,9 +96,10 @@ class DataSplits:
     """One task: four disjoint splits and what a model must know to fit it.
 
     Attributes:
-        num_classes: 1 where the targets are tensors to rebuild.
+        num_classes: 1 where the targets are tensors to rebuild, or None.
         input_shape: channels, height and width of an image; of other inputs, the first three sizes
             of the first tensor, filled up with ones.
+        is_imitated: whether classes are a network's predictions, for want of labels.
     """
 
     name: str
@@ -105,6 +109,7 @@ class DataSplits:
     test: Split
     num_classes: int
     input_shape: tuple[int, int, int]
+    is_imitated: bool = False
 
     @property
     def tag(self) -> str:
@@ -146,7 +151,7 @@ def carve(
         search=Split("search", take(train, search)),
         validation=Split("validation", take(train, validation)),
         test=Split("test", take(test, _stratified_order(dataset_classes(test)))),
-        num_classes=int(classes.max()) + 1 if num_classes is None else num_classes,
+        num_classes=max(1, int(classes.max()) + 1) if num_classes is None else num_classes,
         input_shape=cast(tuple[int, int, int], (*first.shape, 1, 1, 1)[:3]),
     )
 
@@ -162,11 +167,11 @@ def is_aim(target: object) -> bool:
 
 
 def dataset_classes(dataset: SampleDataset) -> NDArray[np.int64]:
-    """Return every sample's class, all 0 where targets are tensors to rebuild.
+    """Return every sample's class, all 0 where targets are tensors to rebuild or None.
 
     Images are not decoded, but for one, where the dataset keeps targets apart.
     """
-    if is_aim(dataset[0][1]):
+    if is_aim(dataset[0][1]) or dataset[0][1] is None:
         return np.zeros(dataset_length(dataset), dtype=np.int64)
     if isinstance(dataset, TensorDataset):
         return np.asarray(dataset.tensors[1], dtype=np.int64)
@@ -207,7 +212,8 @@ def _stack(samples: Sequence[tuple[Inputs, Any]]) -> tuple[Inputs, Tensor]:
     batch = cast(Inputs, tree_map(lambda *parts: _as_read(torch.stack(parts)), *inputs))
     if is_aim(targets[0]):
         return batch, torch.stack(targets).float()
-    return batch, torch.tensor([int(target) for target in targets], dtype=torch.int64)
+    classes = [UNLABELLED if target is None else int(target) for target in targets]
+    return batch, torch.tensor(classes, dtype=torch.int64)
 
 
 def _as_read(tensor: Tensor) -> Tensor:

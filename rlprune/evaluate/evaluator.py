@@ -99,7 +99,9 @@ class Evaluator:
         self.inputs = to_device(take(inputs, chosen), device)
         self.targets = targets[chosen].to(device)
         self.dense_outputs = forward(model, self.inputs)
-        self.task = infer_task(self.dense_outputs, self.inputs, self.targets, data.num_classes)
+        self.task = infer_task(
+            self.dense_outputs, self.inputs, self.targets, data.num_classes, data.is_imitated
+        )
         count = search_score_named(settings.score).training_samples
         training = to_device(self._train.tensors(count), device) if count else None
         self.scorer: PlanScorer = Scorer(

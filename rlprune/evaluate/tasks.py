@@ -45,17 +45,14 @@ class Classification:
     distance = "kl"
 
     def divergence(self, outputs: Tensor, dense_outputs: Tensor) -> Tensor:
-        """KL(dense || pruned) in nats."""
-        return (
-            F.kl_div(
-                outputs.log_softmax(1),
-                dense_outputs.log_softmax(1),
-                log_target=True,
-                reduction="none",
-            )
-            .sum(1)
-            .mean()
-        )
+        """KL(dense || pruned) in nats; rounding takes it below zero where the two are equal."""
+        divergences = F.kl_div(
+            outputs.log_softmax(1),
+            dense_outputs.log_softmax(1),
+            log_target=True,
+            reduction="none",
+        ).sum(1)
+        return divergences.mean().clamp(min=0)
 
     def quality(self, outputs: Tensor, inputs: Inputs, targets: Tensor) -> float:
         """Fraction of correct predictions, in [0, 1]."""
@@ -68,6 +65,12 @@ class Classification:
     def distillation(self, outputs: Tensor, dense_outputs: Tensor) -> Tensor:
         """KL at temperature 2, scaled by its square as in Hinton et al. (2015)."""
         return TEMPERATURE**2 * self.divergence(outputs / TEMPERATURE, dense_outputs / TEMPERATURE)
+
+
+class Imitation(Classification):
+    """Classes are what the dense network predicts."""
+
+    metric = "agreement"
 
 
 class Reconstruction:
@@ -101,7 +104,13 @@ class Reconstruction:
         return targets if targets.is_floating_point() else tensors_in(inputs)[0]
 
 
-def infer_task(outputs: Tensor, inputs: Inputs, targets: Tensor, num_classes: int) -> Task:
+def infer_task(
+    outputs: Tensor,
+    inputs: Inputs,
+    targets: Tensor,
+    num_classes: int,
+    is_imitated: bool = False,
+) -> Task:
     """Tell the task from the targets and from the shapes of a dense forward pass.
 
     Args:
@@ -109,6 +118,7 @@ def infer_task(outputs: Tensor, inputs: Inputs, targets: Tensor, num_classes: in
         inputs: what it was given.
         targets: classes (integers), or tensors to rebuild (floating point).
         num_classes: how many classes there are.
+        is_imitated: whether they are predictions.
 
     Raises:
         ModelError: if the outputs are neither logits for every class nor a reconstruction.
@@ -126,7 +136,7 @@ def infer_task(outputs: Tensor, inputs: Inputs, targets: Tensor, num_classes: in
     if outputs.shape == first.shape and first.is_floating_point() and not exact:
         return Reconstruction()
     if logits:
-        return Classification()
+        return Imitation() if is_imitated else Classification()
     raise ModelError(
         f"the model returns shape {tuple(outputs.shape)} for inputs {shapes(inputs)}; "
         f"expected logits ({count}, {num_classes}) or a reconstruction of the first input"

@@ -27,6 +27,13 @@ def test_divergence_of_equal_outputs_is_zero() -> None:
     assert float(Reconstruction().divergence(logits, logits)) == 0
 
 
+def test_divergence_is_never_negative() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        logits = torch.randn(64, 10, generator=generator)
+        assert float(Classification().divergence(logits + 7, logits)) >= 0
+
+
 def test_accuracy_is_the_fraction_of_largest_logits() -> None:
     outputs = torch.tensor([[2.0, 1.0], [0.0, 3.0], [5.0, 1.0], [1.0, 0.0]])
     targets = torch.tensor([0, 1, 1, 1])
