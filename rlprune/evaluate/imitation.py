@@ -9,7 +9,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 from rlprune.calling import Inputs, to_device
-from rlprune.data.splits import DataSplits, SampleDataset, Split, dataset_length
+from rlprune.data.splits import (
+    UNLABELLED,
+    DataSplits,
+    SampleDataset,
+    Split,
+    dataset_length,
+)
 from rlprune.evaluate.batches import forward
 
 _AT_ONCE = 256
@@ -26,9 +32,10 @@ def imitated(model: nn.Module, data: DataSplits) -> DataSplits:
         data: any.
     """
     inputs, targets = data.search.tensors(2)
-    device = next(model.parameters()).device
-    outputs = forward(model, to_device(inputs, device))
-    if int(targets.min()) >= 0 or targets.is_floating_point() or outputs.ndim != 2:
+    if targets.is_floating_point() or int(targets.min()) > UNLABELLED:
+        return data
+    outputs = forward(model, to_device(inputs, next(model.parameters()).device))
+    if outputs.ndim > 2:  # no logits: the inputs are to be rebuilt
         return data
 
     def of(split: Split) -> Split:
