@@ -50,13 +50,19 @@ class Return(BaseModel):
 
 
 class Unit(BaseModel):
-    """One part with one seed; `commit` is that of the code which worked on it."""
+    """One part with one seed.
+
+    Attributes:
+        commit: of the code which worked on it.
+        machine: which did, with processes and threads; empty where nothing is known.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     part: str
     seed: int
     commit: str
+    machine: str = ""
     rows: tuple[Cell, ...]
     returns: tuple[Return, ...]
 
@@ -149,7 +155,10 @@ def _returns(part: str, found: Sequence[Return]) -> list[Row]:
 
 def notes(units: Sequence[Unit]) -> str:
     """Say what the table is made of."""
-    made = ", ".join(f"{unit.part} (seed {unit.seed}, {unit.commit})" for unit in units)
+    made = ", ".join(
+        f"{unit.part} (seed {unit.seed}, {unit.commit}, {unit.machine or 'machine not recorded'})"
+        for unit in units
+    )
     return (
         f"Made from: {made}. A cell is one network, budget and seed; intervals are 95 % t "
         "intervals over cells, over problems for returns. Gains are log(rival's search score / "

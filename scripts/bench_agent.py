@@ -35,6 +35,7 @@ from rlprune.machine import keep_freed_memory
 from rlprune.pool.choosing import Names, split
 from rlprune.pool.folder import read
 from rlprune.progress import track
+from rlprune.report.measure import describe_device
 
 FINISHED = BENCHMARKS / "agent"
 """What is finished: a file for each part and seed."""
@@ -129,7 +130,14 @@ def work(settings: AgentBenchSettings, name: str, seed: int) -> Unit:
         row.model_copy(update={"method": row.method.replace(agent, "agent")}) for row in found.rows
     )
     paid = tuple(returns(training, part))
-    return Unit(part=name, seed=seed, commit=COMMIT, rows=rows, returns=paid)
+    return Unit(
+        part=name, seed=seed, commit=COMMIT, machine=_machine(settings), rows=rows, returns=paid
+    )
+
+
+def _machine(settings: AgentBenchSettings) -> str:
+    device = describe_device(torch.device("cpu"))
+    return f"{device.name}, {settings.workers} x {settings.threads} threads"
 
 
 def words(settings: AgentBenchSettings, part: Part, agent: str, seed: int, run: Path) -> list[str]:
