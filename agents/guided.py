@@ -57,45 +57,37 @@ class GuidedAgent:
     def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
         """Profile what is around the heuristic's plan, then measure as many plans more."""
         answer = np.zeros(len(problem.graph.groups))
-        return search(problem, answer, [], evaluations, self._seed, self.name)
+        return search(problem, answer, evaluations, self._seed, self.name)
 
 
-def search(
-    problem: Problem,
-    answer: Vector,
-    ideas: Sequence[Vector],
-    evaluations: int,
-    seed: int,
-    method: str,
-) -> Proposal:
-    """Profile what is around an answer, then measure as many plans more.
+def search(problem: Problem, answer: Vector, evaluations: int, seed: int, method: str) -> Proposal:
+    """Profile an answer and what promises more, then measure as many plans more.
+
+    The heuristic's plan is proposed only where it is the answer.
 
     Args:
         problem: the network and the budget.
-        answer: where to start.
-        ideas: tried after the profile, if they promise most.
+        answer: measured first.
         evaluations: beside the profile, which takes two for each group and at most
-            `MOST_PROFILED`; the first one is for the best plan of the profile.
+            `MOST_PROFILED`; the first one is for the best plan measured by then.
         seed: of the draws.
         method: name of the agent.
     """
     guide = Guide(problem, seed)
-    asked = [guide.candidate(answer)]
-    profiled: list[tuple[float, Plan]] = []
-    most = min(2 * len(problem.graph.groups), MOST_PROFILED)
+    own = guide.candidate(answer)
+    asked, left = [own], min(2 * len(problem.graph.groups), MOST_PROFILED)
     while asked:
-        plans = guide.plans(asked)
-        scores = [one.score for one in problem.profile(plans)]
-        guide.tell(asked, scores)
-        profiled += zip(scores, plans, strict=True)
-        asked = guide.ask(most - len(profiled))
-    _, best = min(profiled, key=lambda one: one[0])
+        guide.tell(asked, [one.score for one in problem.profile(guide.plans(asked))])
+        left -= len(asked)
+        asked = guide.ask(left)
+    heuristic = problem.reference.plan.widths
+    mine = [one for one in guide.ranked() if one is own or (one.widths != heuristic).any()]
+    (best,) = guide.plans(mine[:1])
     if evaluations == 0:
         return Proposal(best, method)
-    candidates = [guide.candidate(x) for x in ideas]
     with Trials(problem, evaluations, method) as trials:
         trials.score([best])
-        while trials.open and (asked := guide.ask(trials.left, candidates)):
+        while trials.open and (asked := guide.ask(trials.left)):
             guide.tell(asked, trials.score(guide.plans(asked)))
     return trials.proposal()
 
@@ -143,19 +135,24 @@ class Guide:
         for one, score in zip(candidates, scores, strict=True):
             self._known[one.widths.tobytes()] = min(float(np.log(score + negligible)), _BROKEN), one
 
-    def ask(self, most: int, ideas: Sequence[Candidate] = ()) -> list[Candidate]:
+    def ranked(self) -> list[Candidate]:
+        """Return all that it was told of, the best first."""
+        return [one for _, one in self._sorted()]
+
+    def _sorted(self) -> list[tuple[float, Candidate]]:
+        return sorted(self._known.values(), key=lambda one: one[0])
+
+    def ask(self, most: int) -> list[Candidate]:
         """Return new plans, the most promising first; none where none are left.
 
         Args:
             most: how many at most; there are no more than evolution has children.
-            ideas: considered beside the children.
         """
         if most <= 0:
             return []
-        best = sorted(self._known.values(), key=lambda one: one[0])[: _BREEDING.population]
-        alive = [(score, one.vector) for score, one in best]
+        alive = [(score, one.vector) for score, one in self._sorted()[: _BREEDING.population]]
         born = [child(self._space, alive, self._rng, _BREEDING) for _ in range(_BORN)]
-        found = {one.widths.tobytes(): one for one in [*ideas, *map(self.candidate, born)]}
+        found = {one.widths.tobytes(): one for one in map(self.candidate, born)}
         new = [one for key, one in found.items() if key not in self._known]
         if not new:
             return []

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
@@ -21,9 +20,6 @@ from rlprune.envs.walk import Walk
 from rlprune.errors import UncoveredError
 from rlprune.problem import Problem
 
-SAMPLES = 24
-"""Plans that are sampled from the policy, at most."""
-
 
 @dataclass
 class PPOAgent:
@@ -35,7 +31,7 @@ class PPOAgent:
         reward: weights of the reward that it was trained on.
         kept: `{quantity: (least, largest) kept fraction}` of the budgets that it was trained at.
         trained_on: models, data and budgets of the training, for the record.
-        seed: of the plans sampled at apply time.
+        seed: of the search at apply time.
     """
 
     policy: ActorCriticPolicy
@@ -47,23 +43,17 @@ class PPOAgent:
     name = "ppo"
 
     def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
-        """Walk the groups once, and profile what is around the answer.
+        """Walk the groups once, and search from the answer.
 
         Args:
             problem: any network and budget.
-            evaluations: with K > 0, so many more plans are measured, around the answer and among
-                those that were sampled from the policy.
+            evaluations: plans that are measured beside the profile.
 
         Raises:
             UncoveredError: if the budget is beyond those of its training.
         """
         self._check_covers(problem.budget)
-        walk = Walk(problem)
-        torch.manual_seed(self.seed)
-        sampled = [
-            self.actions(walk, deterministic=False) for _ in range(min(evaluations, SAMPLES))
-        ]
-        return search(problem, self.actions(walk), sampled, evaluations, self.seed, self.name)
+        return search(problem, self.actions(Walk(problem)), evaluations, self.seed, self.name)
 
     def _check_covers(self, budget: Budget) -> None:
         for quantity, kept in budget.limits:
@@ -74,11 +64,11 @@ class PPOAgent:
                     f"the agent was trained at {known}, and {quantity}={kept:g} is asked for"
                 )
 
-    def actions(self, walk: Walk, deterministic: bool = True) -> Vector:
+    def actions(self, walk: Walk) -> Vector:
         """Let the policy answer for every group; actions are vectors around the heuristic."""
         walk.restart()
         while not walk.done:
-            walk.act(self._action(walk.observation(), deterministic))
+            walk.act(self._action(walk.observation()))
         return np.array(walk.actions)
 
     def walk_allocation(self, walk: Walk) -> Allocation:
@@ -86,8 +76,8 @@ class PPOAgent:
         self.actions(walk)
         return walk.allocation()
 
-    def _action(self, observation: Features, deterministic: bool) -> float:
-        action, _ = self.policy.predict(observation, deterministic=deterministic)
+    def _action(self, observation: Features) -> float:
+        action, _ = self.policy.predict(observation, deterministic=True)
         return float(np.asarray(action).reshape(-1)[0])
 
     def state(self) -> dict[str, Tensor]:

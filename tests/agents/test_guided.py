@@ -9,8 +9,9 @@ import pytest
 
 from rlprune.agents import guided
 from rlprune.agents.evolution import EvolutionAgent
-from rlprune.agents.guided import MOST_PROFILED, Candidate, Guide, GuidedAgent
+from rlprune.agents.guided import MOST_PROFILED, Candidate, Guide, GuidedAgent, search
 from rlprune.agents.space import Space, Vector
+from rlprune.allocate.local import neighbours
 from rlprune.problem import Problem
 from tests.conftest import GetProblem
 
@@ -80,13 +81,28 @@ def test_networks_that_compute_no_numbers_teach_that_they_are_bad(plain: Problem
     assert len(guide.ask(4)) == 4  # nothing to tell apart
 
 
-def test_ideas_are_among_the_candidates(plain: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    idea = np.linspace(-0.5, 0.5, len(plain.graph.groups))
-    monkeypatch.setattr(guided, "child", lambda space, *_: np.zeros(space.size))
-    guide = Guide(plain, 0)
-    assert guide.ask(4) == []
-    (asked,) = guide.ask(4, [guide.candidate(idea)])
-    assert asked.vector is idea
+def test_what_was_measured_around_the_heuristic_may_be_proposed(
+    plain: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is bred: there are the heuristic's plan, its neighbours, and the answer."""
+    monkeypatch.setattr(Guide, "ask", lambda *_: [])
+    around = [plain.decode(one) for one in neighbours(plain)]
+    best = min(around, key=lambda plan: plain.evaluate(plan).score)
+    assert plain.evaluate(best).score < plain.reference.score
+    bad = np.linspace(-1.0, 1.0, len(plain.graph.groups))
+    assert plain.evaluate(Space(plain, True).plan(bad)).score > plain.evaluate(best).score
+    assert search(plain, bad, 0, 0, "bad").plan == best
+
+
+def test_the_heuristic_is_proposed_only_as_an_answer(
+    plain: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Guide, "ask", lambda *_: [])
+    monkeypatch.setattr(guided, "neighbours", lambda _: [])
+    nothing = np.zeros(len(plain.graph.groups))
+    assert search(plain, nothing, 0, 0, "same").plan == plain.reference.plan
+    bad = np.linspace(-1.0, 1.0, len(plain.graph.groups))
+    assert search(plain, bad, 0, 0, "bad").plan == Space(plain, True).plan(bad)
 
 
 @pytest.mark.parametrize("name", ["plain_cnn", "resnet20"])
