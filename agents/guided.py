@@ -1,8 +1,9 @@
 """Guided search: children are bred as in evolution, and those that promise most are measured.
 
-A Gaussian process learns the search score from the widths of all that was measured at the budget,
-the profile of the heuristic's plan included. Children are chosen by their expected improvement
-(Jones, Schonlau and Welch, Journal of Global Optimization 13, 1998).
+What single groups lose adds up to a first guess of a plan's score. How far that is to be believed,
+and what it leaves, is learned from the widths of all that was measured at the budget, the profile
+of the heuristic's plan included: a line, and a Gaussian process around it. Children are chosen by
+their expected improvement (Jones, Schonlau and Welch, Journal of Global Optimization 13, 1998).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, WhiteKernel
+from sklearn.linear_model import LinearRegression
 
 from rlprune.agents.base import Proposal
 from rlprune.agents.evolution import EvolutionSettings, child
@@ -161,17 +163,26 @@ class Guide:
         return [new[i] for i in chosen]
 
     def _expected_improvement(self, candidates: Sequence[Candidate]) -> npt.NDArray[np.float64]:
-        scores = [score for score, _ in self._known.values()]
-        seen = self._features([one for _, one in self._known.values()])
+        scores, known = zip(*self._known.values(), strict=True)
+        seen, guesses = self._features(known), self._guesses(known)
         targets = np.minimum(scores, np.quantile(scores, 0.9) + _OUTLIER)
-        scale = float(targets.std()) or 1.0
-        process = self._fitted(seen, (targets - targets.mean()) / scale)
+        line = LinearRegression(positive=True).fit(guesses, targets)
+        rest = targets - line.predict(guesses)
+        scale = float(rest.std()) or 1.0
+        process = self._fitted(seen, rest / scale)
         means, deviations = process.predict(self._features(candidates), return_std=True)
         noise = float(process.kernel_.k2.noise_level)
-        spread = np.sqrt(np.maximum(np.square(deviations) - noise, _LEAST_VARIANCE))
-        gains = process.predict(seen).min() - means
+        spread = scale * np.sqrt(np.maximum(np.square(deviations) - noise, _LEAST_VARIANCE))
+        least = (line.predict(guesses) + scale * process.predict(seen)).min()
+        gains = least - (line.predict(self._guesses(candidates)) + scale * means)
         share = gains / spread
         return np.asarray(gains * norm.cdf(share) + spread * norm.pdf(share))
+
+    def _guesses(self, candidates: Sequence[Candidate]) -> npt.NDArray[np.float64]:
+        """Return the log of the sum of the estimated losses; shape `(candidates, 1)`."""
+        widths = np.array([one.widths for one in candidates])
+        losses = self._problem.estimated_curves[np.arange(widths.shape[1]), widths].sum(axis=1)
+        return np.asarray(np.log(losses + self._problem.sensitivity.negligible)[:, None])
 
     def _fitted(
         self, seen: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]
