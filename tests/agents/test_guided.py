@@ -44,6 +44,14 @@ def test_it_asks_for_what_it_has_learned_to_be_better(sign: float, plain: Proble
     assert np.mean(logs) < np.mean([score for score, _ in guide._known.values()])
 
 
+def test_where_losses_add_up_a_few_plans_show_it(plain: Problem) -> None:
+    guide = told(plain, np.zeros(len(plain.graph.groups)), count=5)
+    few = [one for _, one in guide._known.values()]
+    guide.tell(few, np.exp(guide._guesses(few)[:, 0]).tolist())
+    asked = guide.ask(4)
+    assert guide._guesses(asked).max() < guide._guesses(few).min()
+
+
 def test_it_asks_for_nothing_twice_and_for_no_more_than_it_may(fresh_plain: Problem) -> None:
     guide = Guide(fresh_plain, 0)
     seen = set(guide._known)
