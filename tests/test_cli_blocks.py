@@ -129,8 +129,9 @@ def test_an_agent_that_removes_blocks_leaves_a_report_that_says_so(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(PPOAgent, "_action", lambda _, seen, __: -0.9 * float(seen[IS_BLOCK]))
+    monkeypatch.setattr(PPOAgent, "_action", lambda _, seen: -0.9 * float(seen[IS_BLOCK]))
     monkeypatch.setattr(guided, "MOST_PROFILED", 1)
+    monkeypatch.setattr(guided, "neighbours", lambda _: [])
     monkeypatch.setattr(FallbackAgent, "propose", lambda self, *some: self.agent.propose(*some))
     out = tmp_path / "out"
     words = ("--model", "resnet20", "--budget", "macs=0.3", "--threads", "1", "--out", str(out))
