@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -117,6 +117,20 @@ class DataSplits:
         _, height, width = self.input_shape
         size = str(height) if height == width else f"{height}x{width}"
         return f"{re.sub(r'[^A-Za-z0-9]+', '-', self.name).strip('-')}-{size}"
+
+    def mapped(self, function: Callable[[SampleDataset], SampleDataset]) -> DataSplits:
+        """Return the same splits of other datasets, which a function makes of each."""
+
+        def of(split: Split) -> Split:
+            return replace(split, dataset=function(split.dataset))
+
+        return replace(
+            self,
+            train=of(self.train),
+            search=of(self.search),
+            validation=of(self.validation),
+            test=of(self.test),
+        )
 
 
 def carve(

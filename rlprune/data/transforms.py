@@ -6,7 +6,6 @@ Other inputs than single images stay as they are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -18,7 +17,6 @@ from rlprune.data.splits import (
     DataSplits,
     ImageDataset,
     SampleDataset,
-    Split,
     dataset_length,
     is_aim,
 )
@@ -84,14 +82,7 @@ def standardise(splits: DataSplits) -> DataSplits:
     deviation, mean = torch.std_mean(cast(Tensor, images), dim=(0, 2, 3), keepdim=True)
     deviation = deviation.clamp_min(1e-6)
 
-    def standardised(split: Split) -> Split:
-        dataset = cast(ImageDataset, split.dataset)
-        return replace(split, dataset=map_images(dataset, lambda x: (x - mean) / deviation))
+    def standardised(dataset: SampleDataset) -> SampleDataset:
+        return map_images(cast(ImageDataset, dataset), lambda x: (x - mean) / deviation)
 
-    return replace(
-        splits,
-        train=standardised(splits.train),
-        search=standardised(splits.search),
-        validation=standardised(splits.validation),
-        test=standardised(splits.test),
-    )
+    return splits.mapped(standardised)

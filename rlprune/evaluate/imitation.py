@@ -38,18 +38,8 @@ def imitated(model: nn.Module, data: DataSplits) -> DataSplits:
     if outputs.ndim > 2:  # no logits: the inputs are to be rebuilt
         return data
 
-    def of(split: Split) -> Split:
-        return replace(split, dataset=cast(SampleDataset, Predicted(model, split.dataset)))
-
-    return replace(
-        data,
-        train=of(data.train),
-        search=of(data.search),
-        validation=of(data.validation),
-        test=of(data.test),
-        num_classes=outputs.shape[1],
-        is_imitated=True,
-    )
+    predicted = data.mapped(lambda dataset: cast(SampleDataset, Predicted(model, dataset)))
+    return replace(predicted, num_classes=outputs.shape[1], is_imitated=True)
 
 
 class Predicted(Dataset[tuple[Inputs, int]]):
