@@ -55,6 +55,7 @@ class Unit(BaseModel):
     Attributes:
         commit: of the code which worked on it.
         machine: which did, with processes and threads; empty where nothing is known.
+        returns: nothing where another part's agent is judged.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -93,7 +94,7 @@ def table(units: Sequence[Unit]) -> list[Row]:
         own = cells_of(unit for unit in tasks if unit.part == name)
         rows.append(_gain(f"{name}, agent", "sensitivity", f"{AGENT}@0", own, "above 0"))
         rows += [_gain(f"{name}, agent", one, f"{AGENT}@0", own) for one in CONTROLS]
-    for name in dict.fromkeys(unit.part for unit in units):
+    for name in dict.fromkeys(unit.part for unit in units if unit.returns):
         rows += _returns(name, [one for unit in units if unit.part == name for one in unit.returns])
     return rows
 

@@ -56,16 +56,19 @@ class Part:
         models: networks.
         task: flags of `rlprune compare`.
         searches: whether searches with evaluations are compared too, and networks fine-tuned.
+        agent: the part whose agents are judged; its own where empty.
     """
 
     held_out: Names
     models: tuple[str, ...]
     task: str = FASHION
     searches: bool = True
+    agent: str = ""
 
 
+_RESIDUAL_VGG = Names(families=("residual", "vgg"))
 PARTS = {
-    "without-residual-vgg": Part(Names(families=("residual", "vgg")), ("resnet20", "vgg")),
+    "without-residual-vgg": Part(_RESIDUAL_VGG, ("resnet20", "vgg")),
     "without-depthwise-dense": Part(
         Names(families=("depthwise", "dense")), ("mobilenetv2", "densenet")
     ),
@@ -73,6 +76,7 @@ PARTS = {
         Names(data=("fashion-mnist-14",)), ("resnet20", "vgg"), searches=False
     ),
     "without-digits": Part(Names(data=("digits",)), ("resnet20", "vgg"), DIGITS, searches=False),
+    "resnet56": Part(_RESIDUAL_VGG, ("resnet56",), agent="without-residual-vgg"),
 }
 
 
@@ -107,10 +111,10 @@ def main(settings: AgentBenchSettings) -> None:
 
 def work(settings: AgentBenchSettings, name: str, seed: int) -> Unit:
     """Train an agent without what the part holds out, and judge it there."""
-    part, out = PARTS[name], settings.runs / name
+    part = PARTS[name]
     training = train_agent.Options(
         pool=settings.pool,
-        out=out / f"agent-{seed}",
+        out=settings.runs / (part.agent or name) / f"agent-{seed}",
         families=part.held_out.families,
         data=part.held_out.data,
         seed=seed,
@@ -119,7 +123,7 @@ def work(settings: AgentBenchSettings, name: str, seed: int) -> Unit:
     )
     train_agent.main(training)
     agent = str(training.out / "agent")
-    run = out / f"compare-{seed}"
+    run = settings.runs / name / f"compare-{seed}"
     subprocess.run(
         [sys.executable, "-m", "rlprune", *words(settings, part, agent, seed, run)], check=True
     )
@@ -129,7 +133,7 @@ def work(settings: AgentBenchSettings, name: str, seed: int) -> Unit:
     rows = tuple(
         row.model_copy(update={"method": row.method.replace(agent, "agent")}) for row in found.rows
     )
-    paid = tuple(returns(training, part))
+    paid = () if part.agent else tuple(returns(training, part))
     return Unit(
         part=name, seed=seed, commit=COMMIT, machine=_machine(settings), rows=rows, returns=paid
     )

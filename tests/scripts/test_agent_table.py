@@ -110,3 +110,12 @@ def test_what_policies_are_paid_is_compared_problem_by_problem() -> None:
     assert found(units, case, "return - a random policy's").value == pytest.approx(1.115)
     assert not found(units, case, "return - with shuffled features").ok  # one of four is a tie
     assert all("dynamics" not in row.metric for row in table(units))
+
+
+def test_a_part_that_judges_another_parts_agent_pays_no_policy_anew() -> None:
+    other = unit(0, {}, {}).model_copy(update={"part": "resnet56", "returns": ()})
+    cases = {row.case for row in table([unit(0, {}, {}), other])}
+    assert "resnet56, agent@20" in cases
+    assert [case for case in cases if "of the pool" in case] == [
+        "without-x, 4 networks of the pool"
+    ]
