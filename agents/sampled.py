@@ -8,6 +8,7 @@ generations. NSGA-II (Deb et al., 2002) is Optuna's sampler.
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -30,7 +31,10 @@ _CHEAPEST = 0.5  # share of the budget down to which NSGA-II looks for cheaper n
 
 
 class CMAESAgent:
-    """Moves, stretches and turns a normal distribution of allocations towards the best draws.
+    """Moves and stretches a normal distribution of allocations towards the best draws.
+
+    Where widths are few, a generation soon draws nothing new; it starts afresh with twice as many
+    draws, as IPOP does (Auger and Hansen, 2005).
 
     Args:
         seed: of the draws.
@@ -58,13 +62,17 @@ class CMAESAgent:
             return Proposal(space.plan(centre), self.name)
         # The diagonal of a covariance is all that can be learned from so few evaluations.
         dimensions = max(2, space.size)  # the package takes no fewer; the second one means nothing
-        search = cmaes.SepCMA(np.zeros(dimensions), SPREAD, seed=self._seed)
+        seeds, start = itertools.count(self._seed), np.zeros(dimensions)
+        search = cmaes.SepCMA(start, SPREAD, seed=next(seeds))
         with Trials(problem, evaluations, self.name) as trials:
             trials.score([space.plan(centre)])
             while trials.open:
-                drawn = [search.ask() for _ in range(search.population_size)]
+                left, drawn = trials.left, [search.ask() for _ in range(search.population_size)]
                 scores = trials.score([space.plan(x[: space.size]) for x in drawn])
                 search.tell(list(zip(drawn, scores, strict=True)))
+                if trials.left == left:  # it has collapsed onto what is known
+                    more = min(2 * search.population_size, max(search.population_size, evaluations))
+                    search = cmaes.SepCMA(start, SPREAD, seed=next(seeds), population_size=more)
         return trials.proposal()
 
 

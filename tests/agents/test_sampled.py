@@ -74,6 +74,12 @@ def test_without_its_package_a_search_says_what_to_type(
         make().propose(plain, 5)
 
 
+def test_cmaes_starts_afresh_where_it_draws_nothing_new(plain: Problem) -> None:
+    coarse = Problem("coarse", plain.evaluator, plain.data, plain.budget, round_to=4)
+    proposal = CMAESAgent(seed=0).propose(coarse, 60)
+    assert len(proposal.history) > 20  # of all there are; the first start finds 11
+
+
 def test_cmaes_gets_better_from_generation_to_generation(plain: Problem) -> None:
     proposal = CMAESAgent(seed=0).propose(plain, 60)
     assert proposal.history[-1] < proposal.history[20] < proposal.history[0]
