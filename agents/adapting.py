@@ -17,8 +17,8 @@ class AdaptingAgent:
 
     Attributes:
         start: the policy.
-        episodes: evaluations spent on training, rounded up to whole updates of as many episodes as
-            `PPOSettings` has by default.
+        episodes: evaluations spent on training, rounded up to whole updates; these are as large as
+            `PPOSettings` says by default.
     """
 
     start: PPOAgent
@@ -27,11 +27,11 @@ class AdaptingAgent:
 
     def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
         """Train, then propose as `PPOAgent` does; Ctrl-C ends the training, not the proposal."""
-        few = PPOSettings().episodes_per_update
+        usual = PPOSettings().model_dump(include={"episodes_per_update", "siblings"})
         training = train_agent(
             [problem],
             self.episodes,
-            settings=self.start.settings.model_copy(update={"episodes_per_update": few}),
+            settings=self.start.settings.model_copy(update=usual),
             rewards=self.start.reward,
             seed=self.start.seed,
             start=self.start,

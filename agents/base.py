@@ -12,7 +12,7 @@ from rlprune.problem import Problem
 from rlprune.progress import progress_bar
 from rlprune.surgery.plan import Plan
 
-WORSE = "the agent's plans scored below the heuristic's"
+WORSE = "the agent's plans scored below the heuristic's, which was taken"
 """A fallback that evaluations led to."""
 
 
@@ -23,12 +23,12 @@ class Proposal:
     Attributes:
         plan: meets the problem's budget.
         method: name of the agent.
-        fallback: why the heuristic's plan was taken for the agent's own, if it was.
+        fallback: why the answer is not the agent's own, if it is not, and whose it is.
         history: best search score after each evaluation (a loss); empty without evaluations.
         interrupted: whether Ctrl-C ended the search early; the plan is the best until then.
         front: plans within the budget of which none is better and cheaper than another, cheapest
             first; empty unless the agent looks for them.
-        runners_up: the next best plans by search score, best first; empty without evaluations.
+        runners_up: the next best plans by search score, best first, of those that were measured.
     """
 
     plan: Plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
@@ -15,7 +15,7 @@ from rlprune.agents.ppo import PPOAgent
 from rlprune.config import PPOSettings, RewardSettings
 from rlprune.envs.observation.table import OBSERVATION
 from rlprune.envs.walk import BLOCK_THRESHOLD, RESIDUAL_SCALE
-from rlprune.errors import AgentError, UncoveredError
+from rlprune.errors import AgentError, UncoveredError, first_fault
 from rlprune.files import staged_folder
 
 AGENT_FILE = "agent.json"
@@ -40,8 +40,8 @@ class AgentFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: int = 1
-    algorithm: str = "ppo"
+    version: Literal[1] = 1
+    algorithm: Literal["ppo"] = "ppo"
     observation: tuple[str, ...]
     residual_scale: float
     block_threshold: float
@@ -107,8 +107,11 @@ def _read(path: Path) -> AgentFile:
     try:
         return AgentFile.model_validate_json(path.read_text())
     except (ValidationError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise AgentError(f"{path} was altered or is damaged ({reason}); copy it again") from error
+        fault = first_fault(error) if isinstance(error, ValidationError) else str(error)
+        raise AgentError(
+            f"{path} is of another version, was altered or is damaged ({fault}); copy it again, or "
+            "train the agent again with `rlprune train`"
+        ) from error
 
 
 def _check_schema(document: AgentFile, folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rlprune.agents.base import Agent
 from rlprune.agents.bundle import AGENT_FILE, load_agent
 from rlprune.agents.registry import agent_named, strategy_named
+from rlprune.cache.fingerprint import combined, of_tensors
 from rlprune.errors import AgentError, UnknownNameError
 
 DEFAULT = "default"
@@ -27,14 +28,16 @@ def agent_for(text: str, seed: int = 0) -> Agent:
         AgentError: if there is neither, with the closest name, or the folder is damaged.
     """
     folder = trained_folder(text)
-    if folder is not None:
-        agent = load_agent(folder)
-        agent.seed = seed
-        return agent
-    try:
-        return agent_named(text, seed)
-    except UnknownNameError as error:
-        raise AgentError(f"{Path(text) / AGENT_FILE} is missing, and {error}") from error
+    if folder is None:
+        try:
+            return agent_named(text, seed)
+        except UnknownNameError as error:
+            if not Path(text).exists():
+                raise AgentError(f"there is no folder {text}, and {error}") from error
+            folder = Path(text)
+    agent = load_agent(folder)
+    agent.seed = seed
+    return agent
 
 
 def with_allowance(text: str) -> tuple[str, int | None]:
@@ -44,12 +47,22 @@ def with_allowance(text: str) -> tuple[str, int | None]:
         text: what `agent_for` takes, maybe with an allowance of evaluations beside its profile.
     """
     method, at, count = text.rpartition("@")
-    return (method, int(count)) if at and count.isdecimal() else (text, None)
+    is_split = at and count.isdecimal() and trained_folder(text) is None
+    return (method, int(count)) if is_split else (text, None)
 
 
 def is_search(text: str) -> bool:
     """Whether an agent uses evaluations beside those of a profile."""
     return trained_folder(text) is not None or strategy_named(text).searches
+
+
+def agent_digest(text: str) -> str | None:
+    """Digest what a trained agent answers with; None where the text means none."""
+    folder = trained_folder(text)
+    if folder is None:
+        return None
+    agent = load_agent(folder)
+    return combined(agent.settings.model_dump_json(), of_tensors(agent.state()))
 
 
 def trained_folder(text: str) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
+from rlprune.agents.chosen import agent_digest, with_allowance
 from rlprune.agents.workbench import Files, bench_for
 from rlprune.cache.fingerprint import combined, of_inputs, of_tensors
 from rlprune.compare.cells import SCRATCH, Cell, CellFolder, Row
@@ -45,8 +46,14 @@ def compare(
     training = Training(settings.recipe, steps, settings.quick_finetune)
     cells = cells_of(settings)
     common = identity(settings)
-    identities = {model: combined(common, _network(one)) for model, one in problems.items()}
-    folder = CellFolder(settings.out / CELLS, identities)
+    networks = {model: combined(common, _network(one)) for model, one in problems.items()}
+    agents = {method: agent_digest(with_allowance(method)[0]) for method in settings.methods}
+
+    def identity_of(cell: Cell) -> str:
+        network, agent = networks[cell.model], agents.get(cell.method)
+        return network if agent is None else combined(network, agent)
+
+    folder = CellFolder(settings.out / CELLS, identity_of)
     known = folder.read(cells)
     if known:
         say(f"{len(known)} of {len(cells)} cells are finished")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from rlprune.agents.adapting import AdaptingAgent
 from rlprune.agents.base import WORSE, Agent, Proposal
 from rlprune.agents.chosen import agent_for
 from rlprune.agents.evolution import EvolutionAgent
@@ -21,7 +22,7 @@ class FallbackAgent:
         seed: of the evolution.
     """
 
-    agent: PPOAgent | UncoveredError
+    agent: PPOAgent | AdaptingAgent | UncoveredError
     seed: int = 0
     name = PPOAgent.name
 
@@ -33,10 +34,12 @@ class FallbackAgent:
             proposal = self.agent.propose(problem, evaluations)
         except UncoveredError as error:
             instead = EvolutionAgent(self.seed).propose(problem, evaluations)
-            return replace(instead, method=self.name, fallback=str(error))
+            whose = "evolution from the heuristic's plan" if evaluations else "the heuristic"
+            return replace(instead, method=self.name, fallback=f"{error}; {whose} answered")
         if problem.evaluate(proposal.plan).score <= problem.reference.score:
             return proposal
-        return replace(proposal, plan=problem.reference.plan, fallback=WORSE)
+        others = (proposal.plan, *proposal.runners_up)
+        return replace(proposal, plan=problem.reference.plan, fallback=WORSE, runners_up=others)
 
 
 def agent_or_heuristic(text: str, seed: int = 0) -> Agent:

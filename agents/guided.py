@@ -23,7 +23,7 @@ from sklearn.linear_model import LinearRegression
 from rlprune.agents.base import Proposal
 from rlprune.agents.evolution import EvolutionSettings, child
 from rlprune.agents.space import Space, Vector
-from rlprune.agents.trials import Trials
+from rlprune.agents.trials import MOST_KEPT, Trials
 from rlprune.allocate.local import neighbours
 from rlprune.cost.analytic import Widths
 from rlprune.cost.budget import Allocation
@@ -84,9 +84,9 @@ def search(problem: Problem, answer: Vector, evaluations: int, seed: int, method
         asked = guide.ask(left)
     heuristic = problem.reference.plan.widths
     mine = [one for one in guide.ranked() if one is own or (one.widths != heuristic).any()]
-    (best,) = guide.plans(mine[:1])
+    best, *others = guide.plans(mine[:MOST_KEPT])
     if evaluations == 0:
-        return Proposal(best, method)
+        return Proposal(best, method, runners_up=tuple(others))
     with Trials(problem, evaluations, method) as trials:
         trials.score([best])
         while trials.open and (asked := guide.ask(trials.left)):

@@ -1,4 +1,4 @@
-"""A policy learned by PPO: chooses a plan for any network in one walk over its groups."""
+"""A policy learned by PPO: its walk over the groups of any network is where a search begins."""
 
 from __future__ import annotations
 

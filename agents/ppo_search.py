@@ -10,7 +10,7 @@ from rlprune.config import PPOSettings
 from rlprune.envs.walk import Walk
 from rlprune.problem import Problem
 
-TOO_FEW = "there were too few evaluations to train a policy"
+TOO_FEW = "there were too few evaluations to train a policy; the heuristic answered"
 """A fallback of a search that could not begin."""
 
 _BEFORE_AND_AFTER = 2  # training shows the policy without exploration before and after

@@ -63,7 +63,8 @@ def pretrain(
     torch.manual_seed(seed)
     policy = new_policy(ppo)
     names = sorted({one.network for one in found})
-    aside = set(rng.permutation(names)[: max(1, round(settings.kept_aside * len(names)))])
+    count = min(max(1, round(settings.kept_aside * len(names))), len(names) - 1)
+    aside = set(rng.permutation(names)[:count])
     told = _told(found, settings.caution)
     shown = [one for one in told if one.network not in aside]
     judge = _Batch([one for one in told if one.network in aside])

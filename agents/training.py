@@ -25,8 +25,12 @@ from rlprune.cost.budget import Budget
 from rlprune.envs.reward import reward
 from rlprune.envs.vector import PruningVecEnv, measure_together
 from rlprune.envs.walk import Walk
+from rlprune.errors import AgentError
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
+
+_OF_NETWORK = ("hidden", "description_scale")
+"""Settings that a policy's weights depend on."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,14 @@ def train_agent(
         tensorboard: folder for event files, or None.
         notes: texts to show in TensorBoard, such as the configuration.
         judged: where the policy without exploration is measured before and after; all by default.
+
+    Raises:
+        AgentError: if the policy to continue from is another network than the settings ask for.
     """
     shown = problems if judged is None else judged
     settings = settings or PPOSettings()
+    if start is not None:
+        check_same_network(start, settings)
     rewards = rewards or RewardSettings()
     count = settings.episodes_per_update
     env = PruningVecEnv(problems, count, rewards, settings.siblings)
@@ -143,6 +152,18 @@ def train_agent(
         tuple(callback.scores),
         callback.best_plans,
     )
+
+
+def check_same_network(start: PPOAgent, settings: PPOSettings) -> None:
+    """Check that a policy can be continued with these settings.
+
+    Raises:
+        AgentError: if not, with what to type.
+    """
+    own = {name: getattr(start.settings, name) for name in _OF_NETWORK}
+    if own != {name: getattr(settings, name) for name in _OF_NETWORK}:
+        flags = " ".join(f"--ppo.{name.replace('_', '-')} {own[name]}" for name in _OF_NETWORK)
+        raise AgentError(f"the policy to continue from is of another shape; type {flags}")
 
 
 class WalkedSteps(RolloutBuffer):

@@ -47,7 +47,7 @@ class ChannelPruningEnv(gym.Env[Features, Action]):
 
     | block | entries | what |
     |---|---|---|
-    | group | structure, cost, norms, sensitivity, dynamics | of the group that is decided |
+    | group | structure, cost, norms, sensitivity, local, dynamics | of the group that is decided |
     | neighbours | the same, four times | of two groups on either side, zeros where there is none |
     | step | 3 | actions so far, cost share decided so far |
     | network | budget, training, data | what may be kept, how hard that is for the heuristic |

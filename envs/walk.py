@@ -24,8 +24,7 @@ once even in deep networks."""
 class Walk:
     """The decision process without its price: nothing here evaluates a plan.
 
-    Shared by the environment, which pays at the end, and by `Agent.propose`, which applies a
-    policy to a network without a single evaluation of its plan.
+    Shared by the environment, which pays at the end, and by agents, which search from its answer.
 
     Args:
         problem: whose groups are walked: channels in forward order, then blocks.

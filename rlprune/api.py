@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
-from rlprune.agents.base import Agent, Proposal
+from rlprune.agents.base import WORSE, Agent, Proposal
 from rlprune.agents.chosen import DEFAULT
 from rlprune.agents.constrained import smallest
 from rlprune.agents.fallback import agent_or_heuristic
@@ -102,7 +102,7 @@ def prune(
             default.
         agent: an agent, its folder, or the name of a strategy; None takes the agent that ships with
             rlprune.
-        evaluations: plans to measure before choosing; 0 takes the agent's first answer.
+        evaluations: plans to measure beside the agent's profile before choosing.
         constraints: such as `worst_recall>=0.8` or `accuracy_drop<=0.01`: the network is made as
             small as they allow, in the first quantity of the budget. They are checked on the
             validation split, before fine-tuning.
@@ -202,15 +202,18 @@ def _judged(problem: Problem, proposal: Proposal, finalists: int, seed: int) -> 
     if finalists == 1 or proposal.interrupted:
         return proposal
     heuristic = problem.reference.plan
-    plans = [proposal.plan, *proposal.runners_up][: finalists - 1]
+    plans = [one for one in (proposal.plan, *proposal.runners_up) if one != heuristic]
     try:
-        distinct = {plan.key: plan for plan in (*plans, heuristic)}
-        plan = best_finalist(problem, list(distinct.values()), seed)
+        plan = best_finalist(problem, [*plans[: finalists - 1], heuristic], seed)
     except KeyboardInterrupt:
         return replace(proposal, interrupted=True)
     if plan == proposal.plan:
         return proposal
-    return replace(proposal, plan=plan, fallback=PREFERRED if plan == heuristic else None)
+    if plan == heuristic:
+        return replace(proposal, plan=plan, fallback=proposal.fallback or PREFERRED)
+    # A search in the agent's place stays one whichever of its plans is taken.
+    reason = None if proposal.fallback == WORSE else proposal.fallback
+    return replace(proposal, plan=plan, fallback=reason)
 
 
 def _confirmed(problem: Problem, plan: Plan, timing: LatencySettings) -> Confirmed | None:

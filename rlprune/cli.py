@@ -17,10 +17,10 @@ from rlprune.agents.adapting import AdaptingAgent
 from rlprune.agents.bundle import load_agent, save_agent
 from rlprune.agents.chosen import agent_for, trained_folder, with_allowance
 from rlprune.agents.comparison import compare
-from rlprune.agents.fallback import agent_or_heuristic
+from rlprune.agents.fallback import FallbackAgent, agent_or_heuristic
 from rlprune.agents.ppo import PPOAgent
 from rlprune.agents.registry import STRATEGIES
-from rlprune.agents.training import train_agent
+from rlprune.agents.training import check_same_network, train_agent
 from rlprune.agents.workbench import Files
 from rlprune.api import budget_or_default, prune_problem
 from rlprune.building import data_from, problem_from
@@ -190,11 +190,7 @@ def _agent_to_resume(settings: TrainSettings) -> PPOAgent | None:
     if settings.resume is None:
         return None
     agent = load_agent(settings.resume)
-    if agent.settings.hidden != settings.ppo.hidden:
-        raise AgentError(
-            f"the agent in {settings.resume} has {agent.settings.hidden} hidden units, not "
-            f"{settings.ppo.hidden}; type --ppo.hidden {agent.settings.hidden}"
-        )
+    check_same_network(agent, settings.ppo)
     return agent
 
 
@@ -202,9 +198,7 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
     """Prune one model with an agent; the run folder appears whole or not at all."""
     check_free(settings.out)
     agent = (
-        _adapting(settings)
-        if settings.adapt
-        else agent_or_heuristic(str(settings.agent), settings.seed)
+        _adapting(settings) if settings.adapt else agent_or_heuristic(settings.agent, settings.seed)
     )
     constraints = [Constraint.parse(text) for text in settings.constraint]
     if constraints and settings.finalists > 1:
@@ -232,7 +226,7 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
         proposal.method,
         pruned.ledger,
         pruned.seconds,
-        agent=None if trained_folder(str(settings.agent)) is None else str(settings.agent),
+        agent=None if trained_folder(settings.agent) is None else settings.agent,
         fallback=proposal.fallback,
     )
     result = pruned_result(
@@ -261,14 +255,14 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
     return result
 
 
-def _adapting(settings: ApplySettings) -> AdaptingAgent:
-    agent = agent_for(str(settings.agent), settings.seed)
+def _adapting(settings: ApplySettings) -> FallbackAgent:
+    agent = agent_for(settings.agent, settings.seed)
     if not isinstance(agent, PPOAgent):
         raise AgentError(
             f"{settings.agent} is no trained agent that could adapt; leave --adapt out, or give "
             "the folder of one"
         )
-    return AdaptingAgent(agent, settings.adapt)
+    return FallbackAgent(AdaptingAgent(agent, settings.adapt), settings.seed)
 
 
 def run_compare(settings: CompareSettings, words: Sequence[str]) -> Comparison:
@@ -319,7 +313,7 @@ def run_demo(settings: DemoSettings, words: Sequence[str]) -> None:
     for number, model in enumerate((DEMO_TRAINED, DEMO_APPLIED), start=2):
         console.rule(f"{number}. apply it to {model} with no further training of the agent")
         apply = ApplySettings(
-            agent=out / "train" / "agent",
+            agent=str(out / "train" / "agent"),
             model=model,
             budget=DEMO_BUDGET,
             finetune_epochs=DEMO_FINETUNE_EPOCHS,

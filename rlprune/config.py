@@ -96,7 +96,7 @@ class PPOSettings(Settings):
     """Weight of the entropy bonus."""
     initial_std: float = Field(default=0.15, gt=0)
     """Standard deviation of the actions at the start, in units of the action range."""
-    hidden: int = Field(default=64, ge=1)
+    hidden: int = Field(default=64, ge=2)
     """Units in each of the two hidden layers of policy and value function."""
     description_scale: float = Field(default=1.0, gt=0, le=1)
     """What describes groups and networks is seen at this scale, beside what was measured of the
@@ -230,7 +230,7 @@ class TrainSettings(SearchSettings):
 class ApplySettings(SearchSettings):
     """Prune a model with a trained agent; nothing is trained but the optional fine-tuning."""
 
-    agent: Positional[Path] = Path("default")
+    agent: Positional[str] = "default"
     """Agent folder, the run folder of a training, or a strategy such as heuristic or global-taylor;
     the agent that ships with rlprune by default."""
     model: str
@@ -243,10 +243,11 @@ class ApplySettings(SearchSettings):
     validation split before fine-tuning: worst_recall>=0.8, or accuracy_drop<=0.01 against the dense
     network; of accuracy, macro_recall, worst_recall, agreement and psnr_db."""
     evaluations: int = Field(default=0, ge=0)
-    """Plans to sample and measure before choosing, with constraints at each kept fraction that is
-    tried; 0 takes the agent's first answer."""
+    """Plans to measure beside the agent's profile before choosing, with constraints at each kept
+    fraction that is tried."""
     adapt: int = Field(default=0, ge=0)
-    """Episodes that a trained agent is first trained further on this network and budget."""
+    """Episodes that a trained agent is first trained further on this network and budget, with
+    constraints at each kept fraction that is tried."""
     finalists: int = Field(default=1, ge=1, le=16)
     """Best plans by search score, the heuristic's among them, that are fine-tuned for 50 steps; the
     validation split chooses. 1 takes the best by search score."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from pydantic import ValidationError
+
 _LISTED = 20
 """Names that an error lists; a large network has hundreds of layers."""
 
@@ -105,3 +107,10 @@ FOREIGN_ERRORS = (
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or its type when it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def first_fault(error: ValidationError) -> str:
+    """Say where a document's first fault is, and what it is."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else first["msg"]

@@ -5,7 +5,7 @@ seed, and judged by `rlprune compare` on networks that it has never seen, with a
 same budgets, on the same samples, with the same fine-tuning; `@N` is what a method may evaluate.
 
     python scripts/make_pool.py --out runs/pool --networks 240 --workers 2
-    python scripts/bench_agent.py --pool runs/pool --workers 2
+    python scripts/bench_agent.py --pool runs/pool --workers 2 --threads 1
 
 About 12 hours on 2 cores; the same command goes on where it was interrupted. `--parts` and
 `--seeds` do some of it, and what is finished lies in `benchmarks/agent/`: the table is made from
@@ -30,6 +30,7 @@ from returns import of_chance, of_policy, of_shuffled, of_unwatched
 
 from rlprune.agents import load_agent
 from rlprune.compare.result import read_comparison
+from rlprune.errors import RLPruneError, UnknownNameError
 from rlprune.files import write_text
 from rlprune.machine import keep_freed_memory
 from rlprune.pool.choosing import Names, split
@@ -97,6 +98,9 @@ class AgentBenchSettings(BenchSettings):
 
 def main(settings: AgentBenchSettings) -> None:
     """Work on what is not finished, then write the table of all that is."""
+    for name in settings.parts:
+        if name not in PARTS:
+            raise UnknownNameError("part", name, PARTS)
     torch.set_num_threads(settings.threads)
     keep_freed_memory()
     for seed in () if settings.quick else settings.seeds:
@@ -133,9 +137,19 @@ def work(settings: AgentBenchSettings, name: str, seed: int) -> Unit:
     rows = tuple(
         row.model_copy(update={"method": row.method.replace(agent, "agent")}) for row in found.rows
     )
+    refused = tuple(
+        f"{one.model} {one.budget} {one.method.replace(agent, 'agent')}: {one.reason}"
+        for one in found.refused
+    )
     paid = () if part.agent else tuple(returns(training, part))
     return Unit(
-        part=name, seed=seed, commit=COMMIT, machine=_machine(settings), rows=rows, returns=paid
+        part=name,
+        seed=seed,
+        commit=COMMIT,
+        machine=_machine(settings),
+        rows=rows,
+        refused=refused,
+        returns=paid,
     )
 
 
@@ -191,4 +205,9 @@ def returns(training: train_agent.Options, part: Part) -> list[Return]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(AgentBenchSettings, description=__doc__))
+    try:
+        main(tyro.cli(AgentBenchSettings, description=__doc__))
+    except RLPruneError as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; the same command goes on") from None

@@ -12,9 +12,8 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import cache
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from statistics import median
 
@@ -23,7 +22,7 @@ import tyro
 from pydantic import Field
 from train_dense import Result, train
 
-from rlprune.compare.processes import Tasks, tasks_for
+from rlprune.compare.processes import results, tasks_for
 from rlprune.config import Settings
 from rlprune.data.splits import DataSplits
 from rlprune.errors import DynamicsError, RLPruneError, RunError
@@ -124,9 +123,10 @@ def main(options: Options) -> None:
     made = dict(known)
     until = time.monotonic() + options.minutes * _SECONDS
     missing = (job for job in jobs if job.number not in known)
+    begun = takewhile(lambda _: time.monotonic() < until, missing)
     with tasks_for(Trainer, (options.out, options.data_dir), options.workers) as tasks:
-        for entry in work(missing, tasks, until):
-            made[entry.record.job.number] = entry
+        for job, entry in results(tasks, "make", begun):
+            made[job.number] = entry
             print(f"{len(made)} of {len(jobs)}: {line(entry)}", flush=True)
     print(summary(made[number] for number in sorted(made)))
     if len(made) < len(jobs):
@@ -150,23 +150,6 @@ def plan_of(options: Options) -> PoolPlan:
         threads=options.threads,
     )
     return PoolPlan(options.families, tuple(tasks), options.seed, training)
-
-
-def work(jobs: Iterable[Job], tasks: Tasks, until: float) -> Iterable[Entry]:
-    """Yield networks as they are finished; none is begun after `until`."""
-    queue = iter(jobs)
-    running: set[Future[Entry]] = set()
-    while True:
-        while len(running) < tasks.lanes and time.monotonic() < until:
-            job = next(queue, None)
-            if job is None:
-                break
-            running.add(tasks.submit("make", job))
-        if not running:
-            return
-        done, running = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
-            yield future.result()
 
 
 def line(entry: Entry) -> str:

@@ -44,7 +44,7 @@ def of_shuffled(
     rng: np.random.Generator,
     count: int,
 ) -> float:
-    """Return the mean return of the policy when every group shows another group's features."""
+    """Return the mean return of the policy when features are permuted among groups."""
     groups, of_network = group_features(problem), network_features(problem)
 
     def once() -> float:

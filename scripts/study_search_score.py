@@ -20,9 +20,8 @@ import gzip
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, TextIO
 
 import torch
 import tyro
@@ -32,7 +31,7 @@ from search_score_cells import Line, Worker, jobs_left
 from search_score_learned import Powers, add_held_out
 from search_score_table import FEWEST_PLANS, LEAST_CEILING, cases_of, rows_of
 
-from rlprune.compare.processes import tasks_for
+from rlprune.compare.processes import results, tasks_for
 from rlprune.config import EvaluationSettings
 
 COMMITTED = BENCHMARKS / "search_score_cells.jsonl.gz"
@@ -103,26 +102,12 @@ def work(settings: StudySettings, path: Path) -> None:
     path.write_text(_text(lines))  # without what an interruption left of a line
     jobs = list(jobs_left(lines, settings.plans, settings.seeds))
     end = time.monotonic() + 60 * (settings.minutes or float("inf"))
+    begun = takewhile(lambda _: time.monotonic() < end, jobs)
     with tasks_for(Worker, (settings.plans,), settings.workers) as tasks, path.open("a") as file:
-        running: set[Future[Any]] = set()
-        for i, job in enumerate(jobs):
-            if time.monotonic() > end:
-                break
-            running.add(tasks.submit("do", job))
-            if len(running) >= tasks.lanes:
-                running = _kept(running, file)
-                print(f"{time.strftime('%H:%M:%S')} {i + 1}/{len(jobs)}", flush=True)
-        while running:
-            running = _kept(running, file)
-
-
-def _kept(running: set[Future[Any]], file: TextIO) -> set[Future[Any]]:
-    """Wait for one job at least; write what is finished and return what is not."""
-    finished, rest = wait(running, return_when=FIRST_COMPLETED)
-    for one in finished:
-        file.write(_text(one.result()))
-        file.flush()
-    return rest
+        for count, (_, found) in enumerate(results(tasks, "do", begun), 1):
+            file.write(_text(found))
+            file.flush()
+            print(f"{time.strftime('%H:%M:%S')} {count}/{len(jobs)}", flush=True)
 
 
 def read(path: Path) -> list[Line]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -27,8 +26,9 @@ from rlprune.agents.experience import Experience, gather
 from rlprune.agents.ppo import PPOAgent
 from rlprune.agents.pretraining import pretrain
 from rlprune.agents.training import kept_ranges, train_agent
+from rlprune.cache.fingerprint import combined
 from rlprune.cache.store import Store
-from rlprune.compare.processes import tasks_for
+from rlprune.compare.processes import results, tasks_for
 from rlprune.compare.statistics import estimate
 from rlprune.config import (
     EvaluationSettings,
@@ -47,6 +47,12 @@ from rlprune.pool.folder import Entry, read
 from rlprune.pool.problems import Draws, problems_of
 from rlprune.problem import Problem
 from rlprune.progress import track
+
+FEWEST_NETWORKS = 2
+"""Some choose the epoch of the fit to the others."""
+
+_FREE = {"pool", "out", "workers", "threads", "data_dir"}
+"""Options that decide where and how fast; of the pool the networks count."""
 
 REWARDS = RewardSettings(macs=0.0, latency=0.0)
 """Budgets are met by construction; within them only quality counts."""
@@ -78,7 +84,7 @@ class Options(Settings):
     ppo: PPOSettings = PPOSettings(
         learning_rate=3e-4, episodes_per_update=64, description_scale=0.02
     )
-    """Hyperparameters; the learning rate falls linearly to zero."""
+    """Hyperparameters; the learning rate falls from part to part."""
     images: int = Field(default=256, ge=2)
     """Search samples that score a plan."""
     seed: int = Field(default=0, ge=0)
@@ -124,17 +130,12 @@ class Explorer:
 
 def explored(options: Options, entries: Sequence[Entry]) -> list[Experience]:
     """Return the experience of networks."""
-    found: dict[int, list[Experience]] = {}
+    found: dict[str, list[Experience]] = {}
     with tasks_for(Explorer, (options,), options.workers) as tasks:
-        running: dict[Future[list[Experience]], int] = {}
-        queue = iter(enumerate(entries))
-        for _ in track(entries, "trying plans"):
-            while len(running) < tasks.lanes and (following := next(queue, None)) is not None:
-                number, entry = following
-                running[tasks.submit("explore", entry)] = number
-            done = wait(running, return_when=FIRST_COMPLETED).done.pop()
-            found[running.pop(done)] = done.result()
-    return [one for number in sorted(found) for one in found[number]]
+        calls = results(tasks, "explore", entries)
+        for _, (entry, experience) in zip(track(entries, "trying plans"), calls, strict=True):
+            found[entry.name] = experience
+    return [one for entry in entries for one in found[entry.name]]
 
 
 def main(options: Options) -> None:
@@ -142,9 +143,14 @@ def main(options: Options) -> None:
     check_threads(options.threads, options.workers)
     torch.set_num_threads(options.threads)
     keep_freed_memory()
-    _remember(options)
     held_out = Names(options.families, options.data, options.depths)
     entries = split(read(options.pool), held_out).training
+    if len(entries) < FEWEST_NETWORKS:
+        raise RunError("one network teaches nothing about others; hold out fewer names")
+    _remember(options, entries)
+    if (options.out / "agent").exists():
+        print(f"{options.out / 'agent'} is there already")
+        return
     agent = _pretrained(options, entries)
     parts = -(-options.episodes // options.part)
     missing = [number for number in range(parts) if not _folder(options, number).exists()]
@@ -155,26 +161,32 @@ def main(options: Options) -> None:
             save_agent(agent, _folder(options, number))
         else:
             agent = load_agent(_folder(options, number))
-    if not (options.out / "agent").exists():
-        save_agent(agent, options.out / "agent")
+    save_agent(agent, options.out / "agent")
 
 
-def _remember(options: Options) -> None:
-    """Write down the options.
+def _remember(options: Options, entries: Sequence[Entry]) -> None:
+    """Write down what the agent is made of: options, and a digest of the networks.
 
     Raises:
-        RunError: if those of what is there were others.
+        RunError: if what is there was made of anything else, or is damaged.
     """
+    now = json.loads(options.model_dump_json(exclude=_FREE))
+    now["networks"] = combined(*(f"{one.name} {one.record.weights}" for one in entries))
+    if options.out.exists() and not options.out.is_dir():
+        raise RunError(f"{options.out} is a file; give a folder")
     path = options.out / "config.json"
-    free = {"workers", "threads", "data_dir"}
     if path.exists():
-        known = Options.model_validate_json(path.read_text())
-        if known.model_dump(exclude=free) != options.model_dump(exclude=free):
+        try:
+            before = json.loads(path.read_text())
+        except ValueError as error:
+            raise RunError(f"{path} is damaged; choose another --out") from error
+        changed = sorted(name for name in before | now if before.get(name) != now.get(name))
+        if changed:
             raise RunError(
-                f"{path} says that another training was begun there; choose another --out, or give "
-                "the same options again"
+                f"{options.out} holds a training that was begun with other {', '.join(changed)}; "
+                "choose another --out, or type the same as then"
             )
-    write_text(path, options.model_dump_json(indent=2) + "\n")
+    write_text(path, json.dumps(now, indent=2) + "\n")
 
 
 def _folder(options: Options, part: int | str) -> Path:
@@ -210,7 +222,7 @@ def _trained_further(
     settings = options.ppo.model_copy(update={"learning_rate": rate * options.ppo.learning_rate})
     training = train_agent(
         problems,
-        options.part,
+        min(options.part, options.episodes - number * options.part),
         settings=settings,
         rewards=REWARDS,
         seed=1000 * options.seed + number,
@@ -222,9 +234,11 @@ def _trained_further(
     gain = estimate([after - before for before, after in training.deterministic])
     better = gain.low is not None and gain.low > 0
     _say(part=number, paid=fmean(training.returns), gain=gain.mean, low=gain.low, kept=better)
+    if not better:
+        return start
     episodes = start.trained_on["episodes"] + len(training.returns)
     record = {**start.trained_on, "episodes": episodes}
-    return replace(training.agent if better else start, settings=options.ppo, trained_on=record)
+    return replace(training.agent, settings=options.ppo, trained_on=record)
 
 
 def _trained_on(options: Options, entries: Sequence[Entry]) -> dict[str, Any]:

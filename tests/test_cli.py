@@ -135,8 +135,10 @@ def test_resume_continues_from_the_agent(trained: Path, tmp_path: Path) -> None:
 def test_resuming_an_agent_of_another_size_is_refused(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = (*TRAIN, *FAST, "--resume", str(trained), "--ppo.hidden", "8")
-    assert "--ppo.hidden 64" in fail(capsys, *words, "--out", str(tmp_path / "more"))
+    for flag, value in (("hidden", "8"), ("description-scale", "0.5")):
+        words = (*TRAIN, *FAST, "--resume", str(trained), f"--ppo.{flag}", value)
+        said = fail(capsys, *words, "--out", str(tmp_path / "more"))
+        assert "--ppo.hidden 64 --ppo.description-scale 1.0" in said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from rlprune.agents.bundle import save_agent
+from rlprune.agents.chosen import DEFAULT, agent_for
+from rlprune.agents.ppo import PPOAgent
 from rlprune.agents.workbench import Workbench
 from rlprune.cli import main
 from rlprune.compare.cells import CellWarning
@@ -85,6 +89,22 @@ def test_an_allowance_does_not_hide_an_unknown_method(
     words = [*MODEL, "--methods", "evolutoin@4", *SIZE, "--out", str(tmp_path / "run")]
     assert "evolution" in fail(capsys, *words)
     assert not (tmp_path / "run").exists()
+
+
+def test_cells_of_an_agent_that_was_replaced_are_not_taken_for_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent = agent_for(DEFAULT)
+    assert isinstance(agent, PPOAgent)
+    folder = tmp_path / "agent@2"  # not two evaluations of an agent
+    save_agent(agent, folder)
+    words = [*MODEL[:4], "--methods", f"{folder}@0", *SIZE, "--out", str(tmp_path / "run")]
+    main(words)
+    main(words)
+    with torch.no_grad():
+        next(agent.policy.action_net.parameters()).add_(1.0)
+    save_agent(agent, folder)
+    assert "by an agent that was changed since; choose another --out" in fail(capsys, *words)
 
 
 def test_statistics_follow_the_rows(compared: Path) -> None:

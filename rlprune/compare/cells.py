@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,18 +118,19 @@ class CellFolder:
 
     Args:
         folder: where they lie.
-        identities: `{model: digest of the settings, the network and its data}`.
+        identity: of a cell: a digest of the settings, the method, the network and its data.
     """
 
-    def __init__(self, folder: Path, identities: dict[str, str]) -> None:
+    def __init__(self, folder: Path, identity: Callable[[Cell], str]) -> None:
         self._folder = folder
-        self._identities = identities
+        self._identity = identity
 
     def read(self, cells: Sequence[Cell]) -> dict[Cell, Row]:
         """Return the cells that are finished; a damaged file is removed with a `CellWarning`.
 
         Raises:
-            RunError: if a cell is of another network, other data or other settings.
+            RunError: if a cell is of another network, other data, other settings or an agent that
+                was changed since.
         """
         found = {}
         for cell in cells:
@@ -146,15 +147,15 @@ class CellFolder:
                 )
                 path.unlink()
                 continue
-            if file.identity != self._identities[cell.model]:
+            if file.identity != self._identity(cell):
                 raise RunError(
-                    f"{path} was made with other settings, or for another network or other data; "
-                    "choose another --out"
+                    f"{path} was made with other settings, for another network or other data, or "
+                    "by an agent that was changed since; choose another --out"
                 )
             found[cell] = file.row
         return found
 
     def write(self, cell: Cell, row: Row) -> None:
         """Keep a finished cell."""
-        file = _CellFile(identity=self._identities[cell.model], row=row)
+        file = _CellFile(identity=self._identity(cell), row=row)
         write_text(self._folder / cell.file, file.model_dump_json(indent=1))

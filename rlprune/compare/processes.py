@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -20,6 +21,7 @@ from rlprune.machine import check_threads, keep_freed_memory
 from rlprune.progress import silence
 
 Make = Callable[..., object]
+T = TypeVar("T")
 
 
 class Tasks(Protocol):
@@ -45,7 +47,7 @@ def tasks_for(make: Make, arguments: Sequence[object], count: int) -> Iterator[T
         count: how many processes.
 
     Raises:
-        RLPruneError: if this machine has too few cores.
+        RLPruneError: if this machine has too few cores, or one of the processes ended.
     """
     if count == 1:
         yield _Here(make(*arguments))
@@ -56,8 +58,29 @@ def tasks_for(make: Make, arguments: Sequence[object], count: int) -> Iterator[T
     pool = ProcessPoolExecutor(count, get_context("spawn"), _start, start)
     try:
         yield _There(pool, count)
+    except BrokenProcessPool as error:
+        raise RLPruneError(
+            f"one of {count} worker processes ended; where the system killed it for want of "
+            "memory, use fewer: --workers 1. The same command continues"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def results(tasks: Tasks, method: str, arguments: Iterable[T]) -> Iterator[tuple[T, Any]]:
+    """Call a method with every argument and yield both as calls end, in whatever order.
+
+    Arguments are taken when they can be worked on, so that an interruption costs little.
+    """
+    queue = iter(arguments)
+    running: dict[Future[Any], T] = {}
+    while True:
+        for argument in islice(queue, tasks.lanes - len(running)):
+            running[tasks.submit(method, argument)] = argument
+        if not running:
+            return
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            yield running.pop(future), future.result()
 
 
 @dataclass(frozen=True)
@@ -80,14 +103,8 @@ class _There:
     lanes: int
 
     def submit(self, method: str, argument: object) -> Future[Any]:
-        try:
-            with interrupts_blocked():  # this may start a process
-                return self.pool.submit(_call, method, argument)
-        except BrokenProcessPool as error:
-            raise RLPruneError(
-                f"one of {self.lanes} worker processes ended; where the system killed it for want "
-                "of memory, use fewer: --workers 1. The same command continues"
-            ) from error
+        with interrupts_blocked():  # this may start a process
+            return self.pool.submit(_call, method, argument)
 
 
 # What follows runs in a worker process.

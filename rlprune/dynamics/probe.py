@@ -27,8 +27,7 @@ from rlprune.dynamics.dataset import traits_of
 from rlprune.dynamics.gradients import GradientSums
 from rlprune.dynamics.layers import Watched, watched, weights_of
 from rlprune.dynamics.record import Curvature, DataTraits, Drift, Dynamics, Layer
-from rlprune.dynamics.storage import first_fault
-from rlprune.errors import DynamicsError
+from rlprune.errors import DynamicsError, first_fault
 from rlprune.evaluate.tasks import Task
 from rlprune.graph.group_graph import GroupGraph
 

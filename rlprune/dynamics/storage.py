@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rlprune.dynamics.record import Dynamics
-from rlprune.errors import DynamicsError
+from rlprune.errors import DynamicsError, first_fault
 from rlprune.files import write_text
 
 SUFFIX = ".dynamics.json"
@@ -47,13 +47,6 @@ def parse(text: str, source: str) -> Dynamics:
         return Dynamics.model_validate_json(text)
     except ValidationError as error:
         raise DynamicsError(f"{source} is damaged ({first_fault(error)}); {_CURE}") from error
-
-
-def first_fault(error: ValidationError) -> str:
-    """Say where the first fault is, and what it is."""
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    return f"{where}: {first['msg']}" if where else first["msg"]
 
 
 def check_fits(dynamics: Dynamics, shapes: Mapping[str, Sequence[int]], source: str) -> None:

@@ -1,4 +1,4 @@
-"""Choose networks of a pool by family, task and depth; hold some of these out by name."""
+"""Hold networks of a pool out by family, task and depth."""
 
 from __future__ import annotations
 
@@ -32,24 +32,6 @@ class Division:
     held_out: tuple[Entry, ...]
 
 
-def choose(entries: Sequence[Entry], names: Names) -> tuple[Entry, ...]:
-    """Return the networks that learned and are of these families, tasks and depths.
-
-    Args:
-        entries: of a pool.
-        names: what is wanted; empty ones allow all.
-
-    Raises:
-        UnknownNameError: for a name that no network of the pool has.
-    """
-    _check(entries, names)
-    return tuple(
-        entry
-        for entry in _learned(entries)
-        if all(not wanted or own in wanted for wanted, own in _paired(names, entry))
-    )
-
-
 def split(entries: Sequence[Entry], held_out: Names) -> Division:
     """Keep apart every network whose family, task or depth is held out.
 
@@ -66,7 +48,10 @@ def split(entries: Sequence[Entry], held_out: Names) -> Division:
     for entry in _learned(entries):
         parts[any(own in names for names, own in _paired(held_out, entry))].append(entry)
     if not parts[False]:
-        raise RunError(f"{held_out} leaves no network to train on; hold out fewer names")
+        raise RunError(
+            f"{len(entries)} networks are in the pool, {len(parts[True])} that learned are held "
+            "out, and none is left to train on; hold out fewer names, or make a larger pool"
+        )
     return Division(tuple(parts[False]), tuple(parts[True]))
 
 

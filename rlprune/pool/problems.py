@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlprune.cache.store import Store
 from rlprune.config import EvaluationSettings, Settings
@@ -33,6 +34,15 @@ class Draws(Settings):
     """Share of problems that do not show how the network learned."""
     seed: int = Field(default=0, ge=0)
     """Of all draws; those of one network do not depend on the others."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.hardest >= self.gentlest:
+            raise ValueError(
+                f"the hardest budget keeps {self.hardest:g}, the gentlest {self.gentlest:g}; the "
+                "hardest must keep less"
+            )
+        return self
 
 
 def problems_of(

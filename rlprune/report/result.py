@@ -100,8 +100,8 @@ class Search(_Record):
 
     Attributes:
         seconds: all in all.
-        fallback: whether the heuristic's plan was taken for the agent's own.
-        fallback_reason: why.
+        fallback: whether the answer is not the agent's own.
+        fallback_reason: why, and whose it is.
         evaluation_seconds: spent evaluating.
         best_so_far: `(evaluation, search score)` whenever the best one changed.
     """

@@ -155,7 +155,7 @@ def warnings_of(result: Result) -> list[str]:
                 "repeat on a quieter machine"
             )
     if result.search.fallback_reason is not None:
-        warnings.append(f"{result.search.fallback_reason}; the answer is the heuristic's")
+        warnings.append(result.search.fallback_reason)
     if result.training is not None and result.training.interrupted:
         warnings.append("training was interrupted; the agent is the one after its last update")
     return warnings

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from rlprune.agents.adapting import AdaptingAgent
+from rlprune.agents.base import WORSE, Proposal
+from rlprune.agents.fallback import FallbackAgent
 from rlprune.agents.policy import new_policy
 from rlprune.agents.ppo import PPOAgent
 from rlprune.agents.registry import agent_named
 from rlprune.agents.space import Vector
 from rlprune.config import PPOSettings, RewardSettings
 from rlprune.problem import Problem
+from rlprune.surgery.plan import Plan
 
 NO_LATENCY = RewardSettings(latency=0.0)
 
@@ -47,6 +51,25 @@ def test_it_starts_as_the_heuristic_and_every_episode_is_charged(
     assert not answers[0].any()
     assert answers[-1].any()
     assert all(torch.equal(value, before[name]) for name, value in agent.state().items())
+
+
+def test_siblings_of_the_first_training_do_not_matter(
+    agent: PPOAgent, fresh_plain: Problem
+) -> None:
+    settings = PPOSettings(siblings=16, episodes_per_update=64)
+    proposal = AdaptingAgent(replace(agent, settings=settings), 8).propose(fresh_plain)
+    assert fresh_plain.budget.usage(fresh_plain.costs, proposal.plan.widths) <= 1
+
+
+def test_the_heuristic_stays_where_adaptation_finds_nothing_better(
+    agent: PPOAgent, fresh_plain: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worse = Proposal(Plan.uniform(fresh_plain.graph, 0.1), "ppo")
+    monkeypatch.setattr(AdaptingAgent, "propose", lambda *_: worse)
+    proposal = FallbackAgent(AdaptingAgent(agent, 8)).propose(fresh_plain)
+    assert proposal.plan == fresh_plain.reference.plan
+    assert proposal.fallback == WORSE
+    assert proposal.runners_up == (worse.plan,)
 
 
 def test_an_interrupted_adaptation_still_proposes(

@@ -15,7 +15,7 @@ ROWS = [row("uniform", 0, 0.8), row("random", 1, 0.9)]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> CellFolder:
-    made = CellFolder(tmp_path / "cells", {"net": "this network"})
+    made = CellFolder(tmp_path / "cells", lambda _: "this network")
     for one in ROWS:
         made.write(cell(one), one)
     return made
@@ -39,7 +39,7 @@ def test_a_damaged_file_is_dropped_with_a_warning(
 
 
 def test_cells_of_another_network_are_refused(folder: CellFolder, tmp_path: Path) -> None:
-    other = CellFolder(tmp_path / "cells", {"net": "another network"})
+    other = CellFolder(tmp_path / "cells", lambda _: "another network")
     with pytest.raises(RunError, match="choose another --out"):
         other.read([cell(ROWS[0])])
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlprune.errors import RunError, UnknownNameError
-from rlprune.pool.choosing import Names, choose, split
+from rlprune.pool.choosing import Names, split
 from rlprune.pool.folder import Entry, Record
 from rlprune.pool.jobs import BriefTraining, PoolPlan
 from rlprune.pool.specs import DEPTHS
@@ -73,14 +73,6 @@ def test_a_family_can_be_held_out(entries: tuple[Entry, ...]) -> None:
     assert families(parts.held_out) == {"residual"}
 
 
-def test_networks_are_chosen_by_family_task_and_depth(entries: tuple[Entry, ...]) -> None:
-    assert len(choose(entries, Names())) == 24
-    some = choose(entries, Names(families=("plain", "mlp"), data=("digits",), depths=("shallow",)))
-    assert families(some) == {"plain", "mlp"}
-    assert {entry.record.job.data for entry in some} == {"digits"}
-    assert max(entry.record.job.spec.depth for entry in some) <= 8
-
-
 @pytest.mark.parametrize(
     ("names", "message"),
     [
@@ -94,10 +86,8 @@ def test_a_name_that_no_network_has_is_refused(
 ) -> None:
     with pytest.raises(UnknownNameError, match=message):
         split(entries, names)
-    with pytest.raises(UnknownNameError, match=message):
-        choose(entries, names)
 
 
 def test_holding_out_everything_is_refused(entries: tuple[Entry, ...]) -> None:
-    with pytest.raises(RunError, match="leaves no network to train on"):
+    with pytest.raises(RunError, match="25 networks are in the pool, 24 that learned are held out"):
         split(entries, Names(families=FAMILIES))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rlprune.agents import agent_named
+from rlprune.agents.base import Proposal
 from rlprune.agents.evolution import EvolutionAgent
 from rlprune.api import prune_problem
 from rlprune.problem import Problem
@@ -56,6 +59,34 @@ def test_the_heuristic_may_win_which_is_said(
     pruned = prune_problem(fresh_plain, EvolutionAgent(seed=1), 30, finalists=2)
     assert pruned.plan == heuristic
     assert "validation preferred" in str(pruned.proposal.fallback)
+
+
+class Uncovered:
+    """Says that a search stood in for it."""
+
+    name = "ppo"
+
+    def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
+        found = EvolutionAgent(seed=1).propose(problem, evaluations)
+        return replace(found, fallback="the agent knows no such budget")
+
+
+def test_why_the_agent_was_not_asked_is_not_forgotten(
+    fresh_plain: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = EvolutionAgent(seed=1).propose(fresh_plain, 30).runners_up[0]
+    monkeypatch.setattr(finalists, "_quality", lambda _, plan, __: float(plan == second))
+    pruned = prune_problem(fresh_plain, Uncovered(), 30, finalists=3)
+    assert pruned.plan == second
+    assert pruned.proposal.fallback == "the agent knows no such budget"
+
+
+def test_a_guided_search_has_finalists_without_evaluations(fresh_plain: Problem) -> None:
+    proposal = agent_named("guided").propose(fresh_plain)
+    plans = [proposal.plan, *proposal.runners_up]
+    scores = [fresh_plain.evaluate(plan).score for plan in plans]
+    assert len(scores) > 3
+    assert scores == sorted(scores)
 
 
 def test_an_interruption_keeps_what_the_search_found(

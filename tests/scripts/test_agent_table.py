@@ -112,6 +112,25 @@ def test_what_policies_are_paid_is_compared_problem_by_problem() -> None:
     assert all("dynamics" not in row.metric for row in table(units))
 
 
+def test_a_rival_without_an_answer_is_not_beaten_and_no_answer_of_ours_is_a_loss() -> None:
+    better = unit(0, {"agent@0": 0.8}, {})
+    without = [row for row in better.rows if row.method != "knapsack" or row.budget != "macs=0.1"]
+    rows = table([better.model_copy(update={"rows": tuple(without)})])
+    of_one = {row.metric: row for row in rows if row.case == WON[0]}
+    assert of_one["cells with a better score than knapsack"].n == 4
+    assert of_one["gain on knapsack"].n == 4
+    silent = [row for row in better.rows if row.method != "agent@0" or row.budget != "macs=0.1"]
+    assert found([better.model_copy(update={"rows": tuple(silent)})], *WON).value == 0.8
+
+
+def test_problems_of_one_network_are_no_independent_evidence() -> None:
+    once = unit(0, {}, {})
+    often = once.model_copy(update={"returns": once.returns * 50})
+    case, metric = "without-x, 4 networks of the pool", "return; that of the untrained policy is 0"
+    assert found([often], case, metric).n == 4
+    assert found([often], case, metric).low == pytest.approx(found([once], case, metric).low)
+
+
 def test_a_part_that_judges_another_parts_agent_pays_no_policy_anew() -> None:
     other = unit(0, {}, {}).model_copy(update={"part": "resnet56", "returns": ()})
     cases = {row.case for row in table([unit(0, {}, {}), other])}

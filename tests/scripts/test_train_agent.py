@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from train_agent import Options
 from rlprune.agents import load_agent
 from rlprune.config import ExperienceSettings, PPOSettings, PretrainingSettings
 from rlprune.data import DataSplits
-from rlprune.errors import RunError
+from rlprune.errors import RLPruneError, RunError
+from rlprune.pool.folder import read
 from rlprune.pool.problems import Draws
 from rlprune.problem import Problem
 
@@ -51,7 +53,7 @@ def test_an_agent_is_trained_in_parts_and_not_twice(
     assert parts == ["000", "001", "pretrained"]
     agent = load_agent(tmp_path / "agent")
     record = agent.trained_on
-    assert (record["networks"], record["episodes"]) == (3, 8)
+    assert record["networks"] == 3
     assert record["families"] == ["mlp", "plain"]
     problem = Problem.build("plain_cnn", digits, "macs=0.5", measure_latency=False)
     low, high = agent.kept["macs"]
@@ -125,4 +127,44 @@ def test_what_ppo_did_not_make_better_is_dropped(
     found = load_agent(tmp_path / "agent")
     same = all((found.state()[name] == values).all() for name, values in before.items())
     assert same != kept
-    assert found.trained_on["episodes"] == 8
+    assert found.trained_on["episodes"] == (8 if kept else 0)
+
+
+def test_as_many_episodes_as_asked_for_are_walked(
+    pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    further, asked = train_agent.train_agent, []
+
+    def counted(problems: object, episodes: int, **named: object) -> object:
+        asked.append(episodes)
+        return further(problems, episodes, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train_agent, "train_agent", counted)
+    train_agent.main(options(pool, tmp_path / "agent", episodes=12, part=8))
+    assert asked == [8, 4]
+
+
+@pytest.mark.parametrize("wrong", [{"families": ("plian",)}, {"pool": Path("nowhere")}])
+def test_a_wrong_name_leaves_nothing_behind(
+    wrong: dict[str, object], pool: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RLPruneError):
+        train_agent.main(options(pool, tmp_path / "agent").model_copy(update=wrong))
+    assert not (tmp_path / "agent").exists()
+
+
+def test_another_pool_is_another_training(pool: Path, tmp_path: Path) -> None:
+    asked = options(pool, tmp_path / "agent", episodes=0)
+    train_agent.main(asked)
+    moved = shutil.copytree(pool, tmp_path / "moved")
+    train_agent.main(asked.model_copy(update={"pool": moved}))
+    shutil.rmtree(moved / read(pool)[0].name)
+    with pytest.raises(RunError, match="begun with other networks"):
+        train_agent.main(asked.model_copy(update={"pool": moved}))
+
+
+@pytest.mark.parametrize("text", ["{", "\x00"])
+def test_a_damaged_config_is_said(text: str, pool: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(RunError, match=r"config.json is damaged; choose another --out"):
+        train_agent.main(options(pool, tmp_path, episodes=0))
