@@ -15,7 +15,7 @@ from rich.table import Table
 
 from rlprune.agents.adapting import AdaptingAgent
 from rlprune.agents.bundle import load_agent, save_agent
-from rlprune.agents.chosen import agent_for, trained_folder, with_allowance
+from rlprune.agents.chosen import agent_for, is_search, trained_folder, with_allowance
 from rlprune.agents.comparison import compare
 from rlprune.agents.fallback import FallbackAgent, agent_or_heuristic
 from rlprune.agents.ppo import PPOAgent
@@ -200,6 +200,8 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
     agent = (
         _adapting(settings) if settings.adapt else agent_or_heuristic(settings.agent, settings.seed)
     )
+    if settings.evaluations and not is_search(settings.agent):
+        raise RLPruneError(f"{settings.agent} does not search; leave --evaluations out")
     constraints = [Constraint.parse(text) for text in settings.constraint]
     if constraints and settings.finalists > 1:
         raise RLPruneError(

@@ -167,7 +167,12 @@ def test_a_config_file_gives_flags_and_typed_ones_win(tmp_path: Path) -> None:
         (("train", "--model", "mlp", "--weights", "no.safetensors", "--out", "OUT"), "no.safe"),
         (("train", "--model", "no/such.py:factory", "--out", "OUT"), "such.py"),
         (("train", "--model", "mlp", "--config", "no.toml", "--out", "OUT"), "no.toml"),
-        (("apply", "nowhere", "--model", "mlp", "--out", "OUT"), "agent.json is missing"),
+        (("apply", "nowhere", "--model", "mlp", "--out", "OUT"), "there is no folder nowhere"),
+        (("apply", "tests", "--model", "mlp", "--out", "OUT"), "agent.json is missing"),
+        (
+            ("apply", "uniform", "--model", "mlp", "--evaluations", "5", "--out", "OUT"),
+            "uniform does not search; leave --evaluations out",
+        ),
         (
             ("apply", "uniform", "--model", "mlp", "--adapt", "8", "--out", "OUT"),
             "uniform is no trained agent",
