@@ -4,8 +4,8 @@ All the digits weights that ship with the package:
 
     python scripts/train_dense.py --all-digits
 
-The Fashion-MNIST weights that ship with it (the same with `--model plain_cnn`; 6 epochs of `vgg`, 4
-of `mobilenetv2` and `densenet`):
+The Fashion-MNIST weights that ship with it (the same with `plain_cnn` and `resnet56`; 6 epochs of
+`vgg`, 4 of `mobilenetv2` and `densenet`):
 
     python scripts/train_dense.py --model resnet20 --data fashion-mnist --image-size 14 --epochs 8
         --out rlprune/models/weights/resnet20_fashion-mnist-14.safetensors
