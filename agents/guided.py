@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,10 @@ MOST_PROFILED = 32
 """Plans around a first answer that are measured as its profile; fewer where groups are few."""
 
 _BREEDING = EvolutionSettings(population=5, tournament=1)  # fewer parents: few plans are measured
+# Where widths are few, all children may be known: others are bred with longer moves.
+_WIDER = tuple(
+    replace(_BREEDING, spread=f * _BREEDING.spread, leap=f * _BREEDING.leap) for f in (1, 2, 4, 8)
+)
 _BORN = 160  # children among which the next ones are chosen
 _OUTLIER = 1.0  # log score above that of all but a tenth: how bad a bad plan is tells nothing
 _BROKEN = 20.0  # log score of a network that computes no numbers
@@ -153,10 +157,12 @@ class Guide:
         if most <= 0:
             return []
         alive = [(score, one.vector) for score, one in self._sorted()[: _BREEDING.population]]
-        born = [child(self._space, alive, self._rng, _BREEDING) for _ in range(_BORN)]
-        found = {one.widths.tobytes(): one for one in map(self.candidate, born)}
-        new = [one for key, one in found.items() if key not in self._known]
-        if not new:
+        for settings in _WIDER:
+            born = [child(self._space, alive, self._rng, settings) for _ in range(_BORN)]
+            found = {one.widths.tobytes(): one for one in map(self.candidate, born)}
+            if new := [one for key, one in found.items() if key not in self._known]:
+                break
+        else:
             return []
         promise = self._expected_improvement(new)
         chosen = np.argsort(-promise, kind="stable")[: min(most, _BREEDING.children)]

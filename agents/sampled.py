@@ -26,6 +26,7 @@ from rlprune.surgery.plan import Plan
 SPREAD = 0.15
 """Standard deviation of the first draws around the centre."""
 
+_MOST_SPREAD = 1.0  # of CMA-ES started afresh; e times as wide is nearly all there is
 _BOUND = 0.4  # of NSGA-II, whose mutations draw from the whole range; a block goes below -0.3
 _CHEAPEST = 0.5  # share of the budget down to which NSGA-II looks for cheaper networks
 
@@ -34,7 +35,7 @@ class CMAESAgent:
     """Moves and stretches a normal distribution of allocations towards the best draws.
 
     Where widths are few, a generation soon draws nothing new; it starts afresh with twice as many
-    draws, as IPOP does (Auger and Hansen, 2005).
+    draws, as IPOP does (Auger and Hansen, 2005), and from a wider distribution.
 
     Args:
         seed: of the draws.
@@ -63,7 +64,7 @@ class CMAESAgent:
         # The diagonal of a covariance is all that can be learned from so few evaluations.
         dimensions = max(2, space.size)  # the package takes no fewer; the second one means nothing
         seeds, start = itertools.count(self._seed), np.zeros(dimensions)
-        search = cmaes.SepCMA(start, SPREAD, seed=next(seeds))
+        spread, search = SPREAD, cmaes.SepCMA(start, SPREAD, seed=next(seeds))
         with Trials(problem, evaluations, self.name) as trials:
             trials.score([space.plan(centre)])
             while trials.open:
@@ -72,7 +73,8 @@ class CMAESAgent:
                 search.tell(list(zip(drawn, scores, strict=True)))
                 if trials.left == left:  # it has collapsed onto what is known
                     more = min(2 * search.population_size, max(search.population_size, evaluations))
-                    search = cmaes.SepCMA(start, SPREAD, seed=next(seeds), population_size=more)
+                    spread = min(2 * spread, _MOST_SPREAD)
+                    search = cmaes.SepCMA(start, spread, seed=next(seeds), population_size=more)
         return trials.proposal()
 
 

@@ -149,3 +149,8 @@ def test_it_finds_more_than_evolution_does_with_as_many_evaluations(
     found = GuidedAgent().propose(problem, 60).history[-1]
     total = 60 + 2 * groups + min(2 * groups, MOST_PROFILED)  # both profiles count
     assert found < 0.8 * EvolutionAgent().propose(problem, total).history[-1]
+
+
+def test_it_looks_further_where_all_that_is_near_is_known(plain: Problem) -> None:
+    coarse = Problem("coarse", plain.evaluator, plain.data, plain.budget, round_to=4)
+    assert len(GuidedAgent().propose(coarse, 60).history) == 60
