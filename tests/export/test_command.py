@@ -50,7 +50,7 @@ def make_run(run: Path, model: str, data: str, splits: DataSplits) -> Path:
     inputs = splits.search.tensors(2)[0]
     plan = Plan.uniform(trace(loaded.module, inputs), 0.5)
     save_pruned(run / "model", plan, plan.apply(loaded.module), loaded.recipe)
-    settings = ApplySettings(agent=Path("agent"), model=model, data=data, out=run)
+    settings = ApplySettings(agent="agent", model=model, data=data, out=run)
     (run / "config.json").write_text(settings.model_dump_json())
     (run / "result.json").write_text("{}")
     return run
