@@ -55,7 +55,7 @@ def of_shuffled(
 
 
 def of_unwatched(problem: Problem, agent: PPOAgent, rewards: RewardSettings) -> float:
-    """Return what the policy is paid that is not shown how the network learned."""
+    """Return what the policy is paid that is shown nothing of the training, nor of its data."""
     unwatched = problem.with_budget(problem.budget)
     unwatched.dynamics = None
     return of_policy(unwatched, agent, rewards)
