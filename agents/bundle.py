@@ -107,10 +107,9 @@ def _read(path: Path) -> AgentFile:
     try:
         return AgentFile.model_validate_json(path.read_text())
     except (ValidationError, UnicodeDecodeError) as error:
-        fault = first_fault(error) if isinstance(error, ValidationError) else str(error)
         raise AgentError(
-            f"{path} is of another version, was altered or is damaged ({fault}); copy it again, or "
-            "train the agent again with `rlprune train`"
+            f"{path} is of another version, was altered or is damaged ({first_fault(error)}); "
+            "copy it again, or train the agent again with `rlprune train`"
         ) from error
 
 

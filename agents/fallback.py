@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from rlprune.agents.adapting import AdaptingAgent
 from rlprune.agents.base import WORSE, Agent, Proposal
 from rlprune.agents.chosen import agent_for
 from rlprune.agents.evolution import EvolutionAgent
@@ -22,7 +21,7 @@ class FallbackAgent:
         seed: of the evolution.
     """
 
-    agent: PPOAgent | AdaptingAgent | UncoveredError
+    agent: Agent | UncoveredError
     seed: int = 0
     name = PPOAgent.name
 

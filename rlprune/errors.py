@@ -109,8 +109,10 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def first_fault(error: ValidationError) -> str:
-    """Say where a document's first fault is, and what it is."""
+def first_fault(error: ValueError) -> str:
+    """Say where a document's first fault is, and what it is; of another error, its first line."""
+    if not isinstance(error, ValidationError):
+        return first_line(error)
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     return f"{where}: {first['msg']}" if where else first["msg"]

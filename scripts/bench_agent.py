@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import resumable
 import torch
 import train_agent
-import tyro
 from agent_table import CONTROLS, RIVALS, SEARCHES, Return, Unit, notes, table
 from bench import BENCHMARKS, COMMIT, BenchSettings, publish
 from pydantic import Field
@@ -30,7 +30,7 @@ from returns import of_chance, of_policy, of_shuffled, of_unwatched
 
 from rlprune.agents import load_agent
 from rlprune.compare.result import read_comparison
-from rlprune.errors import RLPruneError, UnknownNameError
+from rlprune.errors import UnknownNameError
 from rlprune.files import write_text
 from rlprune.machine import keep_freed_memory
 from rlprune.pool.choosing import Names, split
@@ -205,9 +205,4 @@ def returns(training: train_agent.Options, part: Part) -> list[Return]:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(AgentBenchSettings, description=__doc__))
-    except RLPruneError as error:
-        raise SystemExit(f"error: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit("interrupted; the same command goes on") from None
+    resumable.run(main, AgentBenchSettings, __doc__)

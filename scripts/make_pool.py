@@ -17,15 +17,15 @@ from itertools import chain, takewhile
 from pathlib import Path
 from statistics import median
 
+import resumable
 import torch
-import tyro
 from pydantic import Field
 from train_dense import Result, train
 
 from rlprune.compare.processes import results, tasks_for
 from rlprune.config import Settings
 from rlprune.data.splits import DataSplits
-from rlprune.errors import DynamicsError, RLPruneError, RunError
+from rlprune.errors import DynamicsError, RunError
 from rlprune.machine import check_threads, keep_freed_memory
 from rlprune.pool.data import first_of, pool_data
 from rlprune.pool.folder import Content, Entry, Record, read_entry, write
@@ -187,9 +187,4 @@ def _failure(accuracy: float, training: BriefTraining) -> str | None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options, description=__doc__))
-    except RLPruneError as error:
-        raise SystemExit(f"error: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit("interrupted; the same command goes on") from None
+    resumable.run(main, Options, __doc__)

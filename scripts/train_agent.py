@@ -17,8 +17,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import resumable
 import torch
-import tyro
 from pydantic import Field
 
 from rlprune.agents.bundle import load_agent, save_agent
@@ -38,7 +38,7 @@ from rlprune.config import (
     RewardSettings,
     Settings,
 )
-from rlprune.errors import RLPruneError, RunError
+from rlprune.errors import RunError
 from rlprune.files import write_text
 from rlprune.machine import check_threads, keep_freed_memory
 from rlprune.pool.choosing import Names, split
@@ -258,9 +258,4 @@ def _say(**what: object) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options, description=__doc__))
-    except RLPruneError as error:
-        raise SystemExit(f"error: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit("interrupted; the same command goes on") from None
+    resumable.run(main, Options, __doc__)
