@@ -72,7 +72,8 @@ class Unit(BaseModel):
 
 
 Key: TypeAlias = tuple[str, str, int]
-Cells: TypeAlias = dict[Key, dict[str, Cell]]
+Methods: TypeAlias = dict[str, Cell]
+Cells: TypeAlias = dict[Key, Methods]
 
 
 def cells_of(units: Iterable[Unit]) -> Cells:
@@ -108,19 +109,24 @@ def _zero_shot(case: str, cells: Cells) -> list[Row]:
     rows = [_wins(f"{case}, agent@0", RIVALS, ours, cells, f"at least {LEAST_WINS:.0%}")]
     rows += [_wins(f"{case}, agent@0", (one,), ours, cells) for one in (*RIVALS, *CONTROLS)]
     rows += _gain(f"{case}, agent@0", ("knapsack", *CONTROLS), ours, cells)
-    answered = [some for some in cells.values() if ours in some]
+    answered = {key: some for key, some in cells.items() if ours in some}
     for stage in STAGES:
         target, holds = _AFTER[stage]
-        differences = [
-            _accuracy(some[ours], stage) - _accuracy(_best(some, stage), stage) for some in answered
-        ]
-        value = estimate(differences)
+        value = _over_seeds(
+            {
+                key: _accuracy(some[ours], stage) - _accuracy(_best(some, stage), stage)
+                for key, some in answered.items()
+            }
+        )
         metric = f"accuracy - the rival's that validation picks, {stage}"
         rows.append(_judged(f"{case}, agent@0", metric, value, target, holds(value)))
         for one in CONTROLS:
-            own = [_accuracy(some[ours], stage) - _accuracy(some[one], stage) for some in answered]
+            own = {
+                key: _accuracy(some[ours], stage) - _accuracy(some[one], stage)
+                for key, some in answered.items()
+            }
             metric = f"accuracy - that of {one}, {stage}"
-            rows.append(interval(f"{case}, agent@0", metric, estimate(own)))
+            rows.append(interval(f"{case}, agent@0", metric, _over_seeds(own)))
     return rows
 
 
@@ -173,7 +179,8 @@ def notes(units: Sequence[Unit]) -> str:
     )
     return (
         f"Made from: {made}. {_refused(units)}A cell is one network, budget and seed; intervals "
-        "are 95 % t intervals over cells, over networks of the pool for returns. Gains are "
+        "are 95 % t intervals over networks and budgets, whose seeds are averaged first, and over "
+        "networks of the pool for returns. Gains are "
         "log(rival's search score / agent's), positive where the agent's is better; ties count as "
         "losses. `@N` is the evaluations beside a method's profile. guided is the agent's search "
         "without its policy, from the heuristic, with a profile of the same size; that of the "
@@ -181,9 +188,9 @@ def notes(units: Sequence[Unit]) -> str:
         "test split; the agent never falls back on the heuristic.\n\n"
         "Chosen before: how features are scaled, how cautious the fit is and how the search goes "
         "were settled on the pool, each family of it left out in turn, and on cells of "
-        "without-residual-vgg with seed 0. What is said of that unit, and of all returns, is not "
-        "free of that choice; other units are. Networks of cells have no record of how they "
-        "learned; those of the pool have."
+        "without-residual-vgg with seed 0. What is said of ResNet-20, VGG and all returns is not "
+        "free of that choice; all else is. Of the networks of cells only ResNet-56 has a "
+        "record of how it learned; those of the pool have."
     )
 
 
@@ -212,16 +219,27 @@ def _gain(case: str, rivals: Sequence[str], ours: str, cells: Cells, target: str
     """Return by how much the logarithm of the search score is better than each rival's."""
     rows = []
     for rival in rivals:
-        both = [some for some in cells.values() if rival in some and ours in some]
-        if both:
-            gains = [math.log(_score(some[rival]) / _score(some[ours])) for some in both]
-            value = estimate(gains)
+        gains = {
+            key: math.log(_score(some[rival]) / _score(some[ours]))
+            for key, some in cells.items()
+            if rival in some and ours in some
+        }
+        if gains:
+            value = _over_seeds(gains)
             holds = {"": None, "not below 0": value.mean >= 0, "above 0": _above(value)}[target]
             rows.append(_judged(case, f"gain on {rival}", value, target, holds))
     return rows
 
 
-def _best(some: dict[str, Cell], stage: str) -> Cell:
+def _over_seeds(values: dict[Key, float]) -> Estimate:
+    """Average over networks and budgets; seeds of the same are no independent cells."""
+    seeds: dict[tuple[str, str], list[float]] = {}
+    for (network, budget, _), value in values.items():
+        seeds.setdefault((network, budget), []).append(value)
+    return estimate([fmean(some) for some in seeds.values()])
+
+
+def _best(some: Methods, stage: str) -> Cell:
     """Return the rival that validation picks."""
     rivals = [some[name] for name in RIVALS if name in some]
     return max(rivals, key=lambda row: float(getattr(row.validation, _FIELDS[stage])))

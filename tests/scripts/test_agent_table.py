@@ -131,6 +131,13 @@ def test_problems_of_one_network_are_no_independent_evidence() -> None:
     assert found([often], case, metric).low == pytest.approx(found([once], case, metric).low)
 
 
+def test_seeds_of_a_network_and_budget_are_no_independent_cells() -> None:
+    units = [unit(seed, {"agent@20": 1 - seed / 10}, {}) for seed in range(3)]
+    row = found(units, "held-out families, agent@20", "gain on cmaes@200")
+    assert row.n == 5
+    assert row.value == pytest.approx(-(math.log(0.9) + math.log(0.8)) / 3)
+
+
 def test_a_part_that_judges_another_parts_agent_pays_no_policy_anew() -> None:
     other = unit(0, {}, {}).model_copy(update={"part": "resnet56", "returns": ()})
     cases = {row.case for row in table([unit(0, {}, {}), other])}
