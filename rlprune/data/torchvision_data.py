@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from rlprune.data.splits import ImageDataset
-from rlprune.errors import DataError
+from rlprune.errors import DataError, first_line
 from rlprune.models._torchvision import require_torchvision
 
 _TEST_FOLDERS = ("test", "val")
@@ -23,10 +23,9 @@ def cifar(name: Literal["CIFAR10", "CIFAR100"], root: Path) -> tuple[ImageDatase
             getattr(datasets, name)(str(root), train, download=True) for train in (True, False)
         ]
     except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"{name} cannot be read from or downloaded to {root} ({reason}); fetch it where there "
-            "is a network and give `--data-dir DIR`, or use `--data digits`"
+            f"{name} cannot be read from or downloaded to {root} ({first_line(error)}); fetch "
+            "it where there is a network and give `--data-dir DIR`, or use `--data digits`"
         ) from error
     train, test = (
         TensorDataset(
@@ -79,5 +78,6 @@ def _read_folder(folder: Path, image_size: int) -> ImageDataset:
     try:
         return cast(ImageDataset, torchvision.datasets.ImageFolder(str(folder), transform))
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{folder} is not a folder of image classes: {reason}") from error
+        raise DataError(
+            f"{folder} is not a folder of image classes: {first_line(error)}"
+        ) from error

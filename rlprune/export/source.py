@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rlprune.calling import Inputs
 from rlprune.config import ApplySettings
 from rlprune.data.registry import load_data
-from rlprune.errors import RunError
+from rlprune.errors import RunError, first_fault
 from rlprune.models._userfile import is_user_file
 from rlprune.report.result import RESULT_FILE
 from rlprune.surgery.storage import PLAN_FILE, PlanFile
@@ -69,5 +69,6 @@ def _settings_of(run: Path) -> ApplySettings | None:
     try:
         return ApplySettings.model_validate_json(path.read_text())
     except (ValidationError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{path} is damaged ({reason}); run `rlprune apply` again") from error
+        raise RunError(
+            f"{path} is damaged ({first_fault(error)}); run `rlprune apply` again"
+        ) from error

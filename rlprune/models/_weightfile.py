@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rlprune.dynamics import storage as dynamics
 from rlprune.dynamics.record import Dynamics
-from rlprune.errors import ModelError
+from rlprune.errors import ModelError, first_line
 
 _SUFFIX = ".safetensors"
 _TORCH_SUFFIXES = (".pth", ".pt")
@@ -38,8 +38,9 @@ def read(path: Path) -> dict[str, Tensor]:
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except _UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path} cannot be read ({reason}); save the weights again") from error
+        raise ModelError(
+            f"{path} cannot be read ({first_line(error)}); save the weights again"
+        ) from error
     if isinstance(content, dict) and isinstance(content.get(_WRAPPER_KEY), dict):
         content = content[_WRAPPER_KEY]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):

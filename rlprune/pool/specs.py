@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from rlprune.errors import ModelError
+from rlprune.errors import ModelError, first_fault
 
 Count = Annotated[int, Field(ge=1)]
 Kernel = Literal[1, 3, 5, 7]
@@ -202,9 +202,7 @@ def read_spec(text: str) -> SampledSpec:
     try:
         return _READER.validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "JSON"
         raise ModelError(
-            f"{text!r} describes no network of a pool ({where}: {first['msg']}); give the spec as "
+            f"{text!r} describes no network of a pool ({first_fault(error)}); give the spec as "
             "the pool holds it"
         ) from error

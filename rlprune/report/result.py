@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rlprune.errors import RunError
+from rlprune.errors import RunError, first_fault
 from rlprune.graph.group_graph import GroupKind
 
 RESULT_FILE = "result.json"
@@ -204,5 +204,6 @@ def read_result(run: Path) -> Result:
     try:
         return Result.model_validate_json(path.read_text())
     except (ValidationError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{path} is damaged ({reason}); run the command again") from error
+        raise RunError(
+            f"{path} is damaged ({first_fault(error)}); run the command again"
+        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -12,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
-from rlprune.errors import PlanError
+from rlprune.errors import PlanError, first_fault
 from rlprune.files import staged_folder
 from rlprune.graph.group_graph import ALWAYS_KEPT, GroupGraph
 from rlprune.surgery.plan import Plan
@@ -176,14 +175,5 @@ def _read(folder: Path) -> PlanFile:
         raise PlanError(f"{path} is missing; give a model folder that rlprune wrote (RUN/model)")
     try:
         return PlanFile.model_validate_json(path.read_text())
-    except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        reason = _reason(error)
-        raise PlanError(f"{path} is damaged ({reason}); copy it again") from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return f"{where}: {first['msg']}" if where else first["msg"]
-    return str(error).splitlines()[0]
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path} is damaged ({first_fault(error)}); copy it again") from error
