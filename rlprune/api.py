@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -161,11 +161,15 @@ def prune_problem(
         found = smallest(problem, agent, requirements, evaluations)
         aimed, proposal = found.problem, found.proposal
     else:
-        proposal = _judged(problem, agent.propose(problem, evaluations), finalists, seed)
+        proposal = agent.propose(problem, evaluations)
     timing = (latency or LatencySettings()).model_copy(
         update={"rounds": REPORT_ROUNDS, "round_ms": REPORT_ROUND_MS}
     )
-    confirmed = _confirmed(aimed, proposal.plan, timing)
+    confirmed_of = _confirming(aimed, timing)
+    if finalists > 1 and not proposal.interrupted:
+        proposal, confirmed = _judged(problem, proposal, finalists, seed, confirmed_of)
+    else:
+        confirmed = confirmed_of(proposal.plan)
     seconds = time.perf_counter() - started
     plan = proposal.plan if confirmed is None else confirmed.plan
     pruned = evaluator.repaired(plan)
@@ -197,29 +201,10 @@ def prune_problem(
     )
 
 
-def _judged(problem: Problem, proposal: Proposal, finalists: int, seed: int) -> Proposal:
-    """Let the validation split choose among the best plans and the heuristic's."""
-    if finalists == 1 or proposal.interrupted:
-        return proposal
-    heuristic = problem.reference.plan
-    plans = [one for one in (proposal.plan, *proposal.runners_up) if one != heuristic]
-    try:
-        plan = best_finalist(problem, [*plans[: finalists - 1], heuristic], seed)
-    except KeyboardInterrupt:
-        return replace(proposal, interrupted=True)
-    if plan == proposal.plan:
-        return proposal
-    if plan == heuristic:
-        return replace(proposal, plan=plan, fallback=proposal.fallback or PREFERRED)
-    # A search in the agent's place stays one whichever of its plans is taken.
-    reason = None if proposal.fallback == WORSE else proposal.fallback
-    return replace(proposal, plan=plan, fallback=reason)
-
-
-def _confirmed(problem: Problem, plan: Plan, timing: LatencySettings) -> Confirmed | None:
-    """Measure a plan end to end where the budget limits latency, and adjust it to the result."""
+def _confirming(problem: Problem, timing: LatencySettings) -> Callable[[Plan], Confirmed | None]:
+    """Return what measures a plan end to end where the budget limits latency, and adjusts it."""
     if not problem.budget.limits_latency:
-        return None
+        return lambda plan: None
     evaluator = problem.evaluator
     batch = repeated(evaluator.inputs, timing.batch_size)
     meter = EndToEnd(evaluator.model, batch, timing)
@@ -227,7 +212,43 @@ def _confirmed(problem: Problem, plan: Plan, timing: LatencySettings) -> Confirm
     def measure(candidate: Plan) -> Ratio:
         return meter.kept(candidate.apply(evaluator.model))
 
-    return confirm(plan, problem.budget, problem.costs, measure)
+    return lambda plan: confirm(plan, problem.budget, problem.costs, measure)
+
+
+def _judged(
+    problem: Problem,
+    proposal: Proposal,
+    finalists: int,
+    seed: int,
+    confirmed_of: Callable[[Plan], Confirmed | None],
+) -> tuple[Proposal, Confirmed | None]:
+    """Let the validation split choose among the best plans and the heuristic's, as confirmed.
+
+    What turns out to miss the budget is not tried, unless all do.
+    """
+    heuristic = problem.reference.plan
+    others = [one for one in (proposal.plan, *proposal.runners_up) if one != heuristic]
+    try:
+        confirmed = {one: confirmed_of(one) for one in (*others[: finalists - 1], heuristic)}
+        met = {plan: found for plan, found in confirmed.items() if found is None or found.met}
+        adjusted: dict[Plan, Plan] = {}
+        for plan, found in (met or confirmed).items():
+            adjusted.setdefault(found.plan if found else plan, plan)
+        plan = adjusted[best_finalist(problem, list(adjusted), seed)]
+    except KeyboardInterrupt:
+        return replace(proposal, interrupted=True), confirmed_of(proposal.plan)
+    return _preferring(proposal, plan, heuristic), confirmed[plan]
+
+
+def _preferring(proposal: Proposal, plan: Plan, heuristic: Plan) -> Proposal:
+    """Return the proposal with the plan that validation prefers, and whose that is."""
+    if plan == proposal.plan:
+        return proposal
+    if plan == heuristic:
+        return replace(proposal, plan=plan, fallback=proposal.fallback or PREFERRED)
+    # A search in the agent's place stays one whichever of its plans is taken.
+    reason = None if proposal.fallback == WORSE else proposal.fallback
+    return replace(proposal, plan=plan, fallback=reason)
 
 
 def _finetuned(

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
 
+from rlprune import api
 from rlprune.agents import agent_named
 from rlprune.agents.base import Proposal
 from rlprune.agents.evolution import EvolutionAgent
 from rlprune.api import prune_problem
+from rlprune.cost.budget import Budget
+from rlprune.cost.confirm import Confirmed
+from rlprune.evaluate.evaluator import Evaluator
+from rlprune.latency.timing import Ratio
 from rlprune.problem import Problem
 from rlprune.recipes import finalists
 from rlprune.recipes.finalists import best_finalist
@@ -87,6 +95,60 @@ def test_a_guided_search_has_finalists_without_evaluations(fresh_plain: Problem)
     scores = [fresh_plain.evaluate(plan).score for plan in plans]
     assert len(scores) > 3
     assert scores == sorted(scores)
+
+
+def test_finalists_are_confirmed_before_they_are_tried(
+    fresh_plain: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = timed(fresh_plain)
+    proposal = EvolutionAgent(seed=1).propose(problem, 30)
+    adjusted = {
+        plan: Plan.uniform(problem.graph, 0.3 + place / 10)
+        for place, plan in enumerate(
+            (proposal.plan, *proposal.runners_up[:2], problem.reference.plan)
+        )
+    }
+    slow = proposal.plan
+    tried: list[Plan] = []
+
+    def confirmed(plan: Plan, *_: object) -> Confirmed:
+        ratio = Ratio(0.6, 0.6, 0.6, 1.0, 1)
+        return Confirmed(adjusted[plan], ratio, 0.6, met=plan != slow, attempts=1)
+
+    def liked(problem: Problem, plan: Plan, seed: int) -> float:
+        tried.append(plan)
+        return float(plan == adjusted[proposal.runners_up[1]])
+
+    monkeypatch.setattr(api, "confirm", confirmed)
+    monkeypatch.setattr(finalists, "_quality", liked)
+    pruned = prune_problem(problem, EvolutionAgent(seed=1), 30, finalists=4)
+    assert tried == [one for plan, one in adjusted.items() if plan != slow]
+    assert pruned.proposal.plan == proposal.runners_up[1]
+    assert pruned.confirmed is not None
+    assert pruned.plan == pruned.confirmed.plan == adjusted[proposal.runners_up[1]]
+
+
+class ByWidths:
+    """Predicts latency from the mean width."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._dense = problem.graph.widths.sum()
+
+    def kept(self, widths: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        return np.asarray(np.asarray(widths).sum(axis=-1) / self._dense)
+
+
+def timed(problem: Problem) -> Problem:
+    """Return the problem with a budget of latency, which is not measured for the search."""
+    evaluator = Evaluator(
+        problem.evaluator.model,
+        problem.graph,
+        problem.data,
+        latency=ByWidths(problem),
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    return Problem(problem.name, evaluator, problem.data, Budget.parse("latency=0.6"))
 
 
 def test_an_interruption_keeps_what_the_search_found(
