@@ -249,9 +249,9 @@ class ApplySettings(SearchSettings):
     """Episodes that a trained agent is first trained further on this network and budget, with
     constraints at each kept fraction that is tried."""
     finalists: int = Field(default=1, ge=1, le=16)
-    """Best plans by search score, the heuristic's among them, that are fine-tuned for 50 steps, after
-    their latency was confirmed where the budget limits it; the validation split chooses. 1 takes
-    the best by search score."""
+    """Best plans by search score, the heuristic's among them, that are fine-tuned for 50 steps,
+    after their latency was confirmed where the budget limits it; the validation split chooses. 1
+    takes the best by search score."""
     finetune_epochs: int = Field(default=0, ge=0)
     """Epochs of the standard recipe after pruning."""
     out: Path

@@ -120,13 +120,7 @@ def _zero_shot(case: str, cells: Cells) -> list[Row]:
         )
         metric = f"accuracy - the rival's that validation picks, {stage}"
         rows.append(_judged(f"{case}, agent@0", metric, value, target, holds(value)))
-        for one in CONTROLS:
-            own = {
-                key: _accuracy(some[ours], stage) - _accuracy(some[one], stage)
-                for key, some in answered.items()
-            }
-            metric = f"accuracy - that of {one}, {stage}"
-            rows.append(interval(f"{case}, agent@0", metric, _over_seeds(own)))
+    rows += _accuracies(f"{case}, agent@0", CONTROLS, ours, cells)
     return rows
 
 
@@ -137,10 +131,14 @@ def _few_shot(case: str, cells: Cells) -> list[Row]:
         compared, ours = f"{case}, agent@{count}", f"{AGENT}@{count}"
         rows += _gain(compared, RIVAL_SEARCHES, ours, cells, target)
         for name in (*RIVAL_SEARCHES, ours):
-            paid = [float(some[name].evaluations) for some in cells.values() if name in some]
-            if paid:
+            own = [some[name] for some in cells.values() if name in some]
+            paid = [float(row.evaluations) for row in own]
+            known = [float(row.evaluations + row.profile_evaluations) for row in own]
+            if own:
                 rows.append(spread(compared, f"evaluations of {name}, least to most", paid))
+                rows.append(spread(compared, f"the same with its profile, {name}", known))
         rows += _gain(compared, (f"guided@{count}",), ours, cells)
+        rows += _accuracies(compared, (*RIVAL_SEARCHES, f"guided@{count}"), ours, cells)
     return rows
 
 
@@ -221,14 +219,33 @@ def _gain(case: str, rivals: Sequence[str], ours: str, cells: Cells, target: str
     for rival in rivals:
         gains = {
             key: math.log(_score(some[rival]) / _score(some[ours]))
-            for key, some in cells.items()
-            if rival in some and ours in some
+            for key, some in _both(rival, ours, cells).items()
         }
         if gains:
             value = _over_seeds(gains)
             holds = {"": None, "not below 0": value.mean >= 0, "above 0": _above(value)}[target]
             rows.append(_judged(case, f"gain on {rival}", value, target, holds))
     return rows
+
+
+def _accuracies(case: str, rivals: Sequence[str], ours: str, cells: Cells) -> list[Row]:
+    """Return by how much the accuracy is better than each rival's, after each fine-tuning."""
+    rows = []
+    for rival in rivals:
+        both = _both(rival, ours, cells)
+        for stage in STAGES if both else ():
+            more = {
+                key: _accuracy(some[ours], stage) - _accuracy(some[rival], stage)
+                for key, some in both.items()
+            }
+            metric = f"accuracy - that of {rival}, {stage}"
+            rows.append(interval(case, metric, _over_seeds(more)))
+    return rows
+
+
+def _both(rival: str, ours: str, cells: Cells) -> Cells:
+    """Return the cells in which both have an answer."""
+    return {key: some for key, some in cells.items() if rival in some and ours in some}
 
 
 def _over_seeds(values: dict[Key, float]) -> Estimate:
