@@ -40,3 +40,7 @@ class AdaptingAgent:
         if training.interrupted:
             return replace(agent.propose(problem), interrupted=True)
         return agent.propose(problem, evaluations)
+
+    def ranked(self, problem: Problem) -> Problem:
+        """Return the problem as the policy knows it."""
+        return self.start.ranked(problem)

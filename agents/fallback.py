@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from rlprune.agents.base import WORSE, Agent, Proposal
 from rlprune.agents.chosen import agent_for
@@ -10,6 +11,13 @@ from rlprune.agents.evolution import EvolutionAgent
 from rlprune.agents.ppo import PPOAgent
 from rlprune.errors import UncoveredError
 from rlprune.problem import Problem
+
+
+class RankingAgent(Agent, Protocol):
+    """An agent that ranks channels in its own way."""
+
+    def ranked(self, problem: Problem) -> Problem:
+        """Return the problem as the agent knows it."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,7 @@ class FallbackAgent:
         seed: of the evolution.
     """
 
-    agent: Agent | UncoveredError
+    agent: RankingAgent | UncoveredError
     seed: int = 0
     name = PPOAgent.name
 
@@ -35,10 +43,11 @@ class FallbackAgent:
             instead = EvolutionAgent(self.seed).propose(problem, evaluations)
             whose = "evolution from the heuristic's plan" if evaluations else "the heuristic"
             return replace(instead, method=self.name, fallback=f"{error}; {whose} answered")
-        if problem.evaluate(proposal.plan).score <= problem.reference.score:
+        heuristic = self.agent.ranked(problem).reference
+        if problem.evaluate(proposal.plan).score <= heuristic.score:
             return proposal
         others = (proposal.plan, *proposal.runners_up)
-        return replace(proposal, plan=problem.reference.plan, fallback=WORSE, runners_up=others)
+        return replace(proposal, plan=heuristic.plan, fallback=WORSE, runners_up=others)
 
 
 def agent_or_heuristic(text: str, seed: int = 0) -> Agent:

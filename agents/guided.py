@@ -25,10 +25,14 @@ from rlprune.agents.evolution import EvolutionSettings, child
 from rlprune.agents.space import Space, Vector
 from rlprune.agents.trials import MOST_KEPT, Trials
 from rlprune.allocate.local import neighbours
+from rlprune.config import PPOSettings
 from rlprune.cost.analytic import Widths
 from rlprune.cost.budget import Allocation
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
+
+RANKING = PPOSettings().ranking
+"""Of channels, without a policy."""
 
 MOST_PROFILED = 32
 """Plans around a first answer that are measured as its profile; fewer where groups are few."""
@@ -62,8 +66,8 @@ class GuidedAgent:
 
     def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
         """Profile what is around the heuristic's plan, then measure as many plans more."""
-        answer = np.zeros(len(problem.graph.groups))
-        return search(problem, answer, evaluations, self._seed, self.name)
+        ranked, answer = problem.ranked_by(RANKING), np.zeros(len(problem.graph.groups))
+        return search(ranked, answer, evaluations, self._seed, self.name)
 
 
 def search(problem: Problem, answer: Vector, evaluations: int, seed: int, method: str) -> Proposal:
@@ -81,21 +85,22 @@ def search(problem: Problem, answer: Vector, evaluations: int, seed: int, method
     """
     guide = Guide(problem, seed)
     own = guide.candidate(answer)
-    asked, left = [own], min(2 * len(problem.graph.groups), MOST_PROFILED)
+    left = min(2 * len(problem.graph.groups), MOST_PROFILED)
+    asked = guide.ask(left) if guide.knows(own) else [own]
     while asked:
         guide.tell(asked, [one.score for one in problem.profile(guide.plans(asked))])
         left -= len(asked)
         asked = guide.ask(left)
-    heuristic = problem.reference.plan.widths
-    mine = [one for one in guide.ranked() if one is own or (one.widths != heuristic).any()]
-    best, *others = guide.plans(mine[:MOST_KEPT])
+    best, *others = guide.best(own)
     if evaluations == 0:
         return Proposal(best, method, runners_up=tuple(others))
     with Trials(problem, evaluations, method) as trials:
         trials.score([best])
         while trials.open and (asked := guide.ask(trials.left)):
             guide.tell(asked, trials.score(guide.plans(asked)))
-    return trials.proposal()
+    found = trials.proposal()
+    others = [one for one in guide.best(own) if one != found.plan]
+    return replace(found, runners_up=tuple(others))
 
 
 @dataclass(frozen=True)
@@ -141,9 +146,16 @@ class Guide:
         for one, score in zip(candidates, scores, strict=True):
             self._known[one.widths.tobytes()] = min(float(np.log(score + negligible)), _BROKEN), one
 
-    def ranked(self) -> list[Candidate]:
-        """Return all that it was told of, the best first."""
-        return [one for _, one in self._sorted()]
+    def knows(self, candidate: Candidate) -> bool:
+        """Whether it was told of these widths."""
+        return candidate.widths.tobytes() in self._known
+
+    def best(self, answer: Candidate) -> list[Plan]:
+        """Return the best plans that it was told of, without the heuristic's if not the answer."""
+        heuristic = self._problem.reference.plan.widths
+        may_be = (answer.widths == heuristic).all()
+        ranked = [one for _, one in self._sorted() if may_be or (one.widths != heuristic).any()]
+        return self.plans(ranked[:MOST_KEPT])
 
     def _sorted(self) -> list[tuple[float, Candidate]]:
         return sorted(self._known.values(), key=lambda one: one[0])

@@ -43,7 +43,7 @@ class PPOAgent:
     name = "ppo"
 
     def propose(self, problem: Problem, evaluations: int = 0) -> Proposal:
-        """Walk the groups once, and search from the answer.
+        """Walk the groups once, and search from the answer; channels are ranked as in training.
 
         Args:
             problem: any network and budget.
@@ -53,7 +53,12 @@ class PPOAgent:
             UncoveredError: if the budget is beyond those of its training.
         """
         self._check_covers(problem.budget)
-        return search(problem, self.actions(Walk(problem)), evaluations, self.seed, self.name)
+        ranked = self.ranked(problem)
+        return search(ranked, self.actions(Walk(ranked)), evaluations, self.seed, self.name)
+
+    def ranked(self, problem: Problem) -> Problem:
+        """Return the problem as the policy knows it."""
+        return problem.ranked_by(self.settings.ranking)
 
     def _check_covers(self, budget: Budget) -> None:
         for quantity, kept in budget.limits:

@@ -38,8 +38,9 @@ class PPOSearchAgent:
         it is measured as part of the profile. Latency is part of the reward where the problem
         charges for it.
         """
+        _ = problem.local_changes  # what the policy sees is paid for in any case
         heuristic, score = problem.reference.plan, problem.reference.measurement.score
-        settings = PPOSettings()
+        settings = PPOSettings(ranking=problem.ranking)
         count = settings.episodes_per_update
         episodes = (evaluations - _BEFORE_AND_AFTER) // count * count
         if episodes < count:

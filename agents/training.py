@@ -25,11 +25,11 @@ from rlprune.cost.budget import Budget
 from rlprune.envs.reward import reward
 from rlprune.envs.vector import PruningVecEnv, measure_together
 from rlprune.envs.walk import Walk
-from rlprune.errors import AgentError
+from rlprune.errors import AgentError, first_line
 from rlprune.problem import Problem
 from rlprune.surgery.plan import Plan
 
-_OF_NETWORK = ("hidden", "description_scale")
+_OF_NETWORK = ("hidden", "ranking", "description_scale")
 """Settings that a policy's weights depend on."""
 
 
@@ -87,8 +87,9 @@ def train_agent(
     Raises:
         AgentError: if the policy to continue from is another network than the settings ask for.
     """
-    shown = problems if judged is None else judged
     settings = settings or PPOSettings()
+    shown = [one.ranked_by(settings.ranking) for one in (problems if judged is None else judged)]
+    problems = [one.ranked_by(settings.ranking) for one in problems]
     if start is not None:
         check_same_network(start, settings)
     rewards = rewards or RewardSettings()
@@ -131,6 +132,13 @@ def train_agent(
         ppo.learn(timesteps, callback=callback)
     except KeyboardInterrupt:
         interrupted = True
+    except ValueError as error:
+        if all(one.isfinite().all() for one in ppo.policy.parameters()):
+            raise
+        raise AgentError(
+            f"the policy diverged ({first_line(error)}); lower --ppo.learning-rate, which is "
+            f"{settings.learning_rate:g}"
+        ) from error
     finally:
         callback.close()
         ppo.logger.close()
@@ -163,7 +171,7 @@ def check_same_network(start: PPOAgent, settings: PPOSettings) -> None:
     own = {name: getattr(start.settings, name) for name in _OF_NETWORK}
     if own != {name: getattr(settings, name) for name in _OF_NETWORK}:
         flags = " ".join(f"--ppo.{name.replace('_', '-')} {own[name]}" for name in _OF_NETWORK)
-        raise AgentError(f"the policy to continue from is of another shape; type {flags}")
+        raise AgentError(f"the policy to continue from sees something else; type {flags}")
 
 
 class WalkedSteps(RolloutBuffer):

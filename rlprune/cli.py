@@ -40,8 +40,9 @@ from rlprune.config import (
 )
 from rlprune.config_file import expand_config
 from rlprune.cost.budget import Budget
+from rlprune.criteria.registry import criterion_named
 from rlprune.data.splits import DataSplits
-from rlprune.errors import AgentError, ModelError, RLPruneError
+from rlprune.errors import AgentError, ModelError, RLPruneError, UncoveredError
 from rlprune.evaluate.constraints import Constraint
 from rlprune.evaluate.ledger import Ledger
 from rlprune.evaluate.workers import workers_for
@@ -141,6 +142,7 @@ def run_inspect(settings: InspectSettings) -> None:
 def run_train(settings: TrainSettings, words: Sequence[str]) -> Result:
     """Train an agent and write its run folder; Ctrl-C ends the training, not the writing."""
     check_free(settings.out)
+    criterion_named(settings.ppo.ranking)
     start = _agent_to_resume(settings)
     data = data_from(settings)
     budgets = [Budget.parse(text) for text in settings.budget]
@@ -258,7 +260,10 @@ def run_apply(settings: ApplySettings, words: Sequence[str]) -> Result:
 
 
 def _adapting(settings: ApplySettings) -> FallbackAgent:
-    agent = agent_for(settings.agent, settings.seed)
+    try:
+        agent = agent_for(settings.agent, settings.seed)
+    except UncoveredError as error:
+        return FallbackAgent(error, settings.seed)
     if not isinstance(agent, PPOAgent):
         raise AgentError(
             f"{settings.agent} is no trained agent that could adapt; leave --adapt out, or give "
@@ -273,7 +278,10 @@ def run_compare(settings: CompareSettings, words: Sequence[str]) -> Comparison:
     if not continues(settings):
         check_free(settings.out)
     for method in settings.methods:
-        agent_for(with_allowance(method)[0], settings.seed)
+        name, own = with_allowance(method)
+        agent_for(name, settings.seed)
+        if own and not is_search(name):
+            raise RLPruneError(f"{name} does not search; leave @{own} out")
     data = data_from(settings)
     budgets = [Budget.parse(text) for text in settings.budget]
     charged = any(budget.limits_latency for budget in budgets)

@@ -25,10 +25,16 @@ ExportFormat = Literal["onnx", "torch-export"]
 """Files that a pruned model can be written as."""
 
 
-class Settings(BaseModel):
-    """Base of all settings: immutable, unknown keys refused."""
+MOST_SEED = 2**31
+"""Seeds are below; NumPy's end at 2**32, and repetitions count on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+class Settings(BaseModel):
+    """Base of all settings: immutable; unknown keys and what is no finite number are refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class LatencySettings(Settings):
@@ -94,10 +100,13 @@ class PPOSettings(Settings):
     """Largest change of the action probability ratio per update."""
     entropy_coefficient: float = Field(default=0.0, ge=0)
     """Weight of the entropy bonus."""
-    initial_std: float = Field(default=0.15, gt=0)
+    initial_std: float = Field(default=0.15, gt=0, le=10)
     """Standard deviation of the actions at the start, in units of the action range."""
     hidden: int = Field(default=64, ge=2)
     """Units in each of the two hidden layers of policy and value function."""
+    ranking: str = "layer-obs"
+    """Criterion that ranks the channels of every group for the policy, and for the heuristic that
+    it starts as."""
     description_scale: float = Field(default=1.0, gt=0, le=1)
     """What describes groups and networks is seen at this scale, beside what was measured of the
     group around the heuristic's plan. At a small one, a policy cannot tell the networks that it
@@ -122,7 +131,7 @@ class ExperienceSettings(Settings):
     """Standard deviation of the actions of channels."""
     blocks: float = Field(default=1.0, ge=0)
     """Blocks that a pair removes or puts back, on average."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=MOST_SEED)
     """Of the draws."""
 
 
@@ -176,7 +185,7 @@ class TaskSettings(Settings):
     """Torch device, or auto."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads for evaluating and timing, of each worker; by default 2 if there are cores."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=MOST_SEED)
     """Of search images, policy and fine-tuning; the data splits never change."""
     cache_dir: Path | None = None
     """Where profiles and latency tables are kept; rlprune in the user's cache folder by default."""
@@ -309,7 +318,7 @@ class DemoSettings(Settings):
     """Plans to train the agent on."""
     threads: int = Field(default=1, ge=1)
     """CPU threads for evaluating and timing; networks this small gain nothing from more."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=MOST_SEED)
     """Of everything."""
 
 

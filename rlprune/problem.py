@@ -29,7 +29,9 @@ from rlprune.cost.analytic import Widths
 from rlprune.cost.budget import Allocation, Budget
 from rlprune.cost.costs import Costs, rounding_of
 from rlprune.criteria.base import ChannelScores, Probe
+from rlprune.criteria.norms import L2
 from rlprune.criteria.registry import channel_scores
+from rlprune.criteria.stored import stored_scores
 from rlprune.data.registry import load_data
 from rlprune.data.splits import DataSplits
 from rlprune.dynamics.record import Dynamics
@@ -60,6 +62,7 @@ class Problem:
         sensitivity: gives the network's sensitivity; measured on first use by default.
         store: keeps what is measured once per network, data and device.
         dynamics: how the model learned, or None where nobody watched.
+        ranking: the criterion that the evaluator's graph ranks channels by.
 
     Raises:
         BudgetError: if the budget cannot be reached, with the reachable range.
@@ -78,6 +81,7 @@ class Problem:
         sensitivity: Callable[[], Sensitivity] | None = None,
         store: Store | None = None,
         dynamics: Dynamics | None = None,
+        ranking: str = L2.name,
     ) -> None:
         self._round_to, self._granularity = round_to, granularity
         step = granularity if budget.limits_latency else 1
@@ -90,10 +94,13 @@ class Problem:
         self.budget = budget
         self.recipe = recipe
         self.dynamics = dynamics
+        self.ranking = ranking
         self._store = store or NoStore()
         self._sensitivity = sensitivity or cache(partial(profile, evaluator, self._store))
         self._curves = cache(partial(profile_curves, evaluator, self._store))
         self._reconstruction = cache(partial(profile_reconstruction, evaluator, self._store))
+        self._ranked: dict[str, Problem] = {}
+        self._graphs: dict[str, GroupGraph] = {}
 
     @classmethod
     def build(
@@ -179,17 +186,34 @@ class Problem:
         """
         return self._with(self.evaluator.fresh(), self.budget)
 
-    def ranked_by(self, criterion: str, normaliser: str = "none") -> Problem:
-        """Return the same problem with channels ranked by a criterion, and an empty ledger.
+    def ranked_by(self, criterion: str) -> Problem:
+        """Return the same problem with channels ranked by a criterion; the ledger is shared.
 
         Raises:
             CriterionError: if the criterion cannot be computed here.
-            UnknownNameError: if there is no such criterion or normaliser.
+            UnknownNameError: if there is no such criterion.
         """
-        evaluator = self.evaluator.fresh(self.graph.ranked_by(self.scores(criterion, normaliser)))
-        return self._with(evaluator, self.budget)
+        if criterion == self.ranking:
+            return self
+        if criterion not in self._ranked:
+            evaluator = self.evaluator.ranked(self._graph_by(criterion))
+            self._ranked[criterion] = self._with(evaluator, self.budget, ranking=criterion)
+        return self._ranked[criterion]
 
-    def _with(self, evaluator: Evaluator, budget: Budget, *, profiled: bool = False) -> Problem:
+    def _graph_by(self, criterion: str) -> GroupGraph:
+        if criterion not in self._graphs:
+            scores = stored_scores(criterion, self.probe, self.evaluator.fingerprint, self._store)
+            self._graphs[criterion] = self.graph.ranked_by(scores)
+        return self._graphs[criterion]
+
+    def _with(
+        self,
+        evaluator: Evaluator,
+        budget: Budget,
+        *,
+        profiled: bool = False,
+        ranking: str | None = None,
+    ) -> Problem:
         """Return the same network with another evaluator or budget; its profiles may be shared."""
         other = Problem(
             self.name,
@@ -202,7 +226,9 @@ class Problem:
             sensitivity=self._sensitivity if profiled else None,
             store=self._store,
             dynamics=self.dynamics,
+            ranking=ranking or self.ranking,
         )
+        other._graphs = self._graphs
         if profiled:
             other._curves, other._reconstruction = self._curves, self._reconstruction
         return other

@@ -125,9 +125,10 @@ def work(settings: AgentBenchSettings, name: str, seed: int) -> Unit:
         workers=settings.workers,
         threads=settings.threads,
     )
+    run = settings.runs / name / f"compare-{seed}"
+    commits = _signed(settings.runs / name / f"commits-{seed}.txt")
     train_agent.main(training)
     agent = str(training.out / "agent")
-    run = settings.runs / name / f"compare-{seed}"
     subprocess.run(
         [sys.executable, "-m", "rlprune", *words(settings, part, agent, seed, run)], check=True
     )
@@ -141,16 +142,27 @@ def work(settings: AgentBenchSettings, name: str, seed: int) -> Unit:
         f"{one.model} {one.budget} {one.method.replace(agent, 'agent')}: {one.reason}"
         for one in found.refused
     )
+    judged = load_agent(training.out / "agent")
     paid = () if part.agent else tuple(returns(training, part))
     return Unit(
         part=name,
         seed=seed,
-        commit=COMMIT,
+        commit=", ".join(commits),
         machine=_machine(settings),
         rows=rows,
         refused=refused,
+        ranking=judged.settings.ranking,
+        ppo_episodes=judged.trained_on["episodes"],
         returns=paid,
     )
+
+
+def _signed(path: Path) -> list[str]:
+    """Add the commit at work to those that have worked on a unit, and return them all."""
+    before = path.read_text().split() if path.exists() else []
+    commits = list(dict.fromkeys([*before, COMMIT]))
+    write_text(path, "\n".join(commits) + "\n")
+    return commits
 
 
 def _machine(settings: AgentBenchSettings) -> str:

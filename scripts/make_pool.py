@@ -23,7 +23,7 @@ from pydantic import Field
 from train_dense import Result, train
 
 from rlprune.compare.processes import results, tasks_for
-from rlprune.config import Settings
+from rlprune.config import MOST_SEED, Settings
 from rlprune.data.splits import DataSplits
 from rlprune.errors import DynamicsError, RunError
 from rlprune.machine import check_threads, keep_freed_memory
@@ -55,7 +55,7 @@ class Options(Settings):
     """Processes that train; more give the same networks sooner."""
     threads: int = Field(default=1, ge=1)
     """CPU threads of each."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=MOST_SEED)
     """Of everything."""
     images: int = Field(default=8192, ge=1)
     """Training images, at most."""

@@ -31,6 +31,7 @@ from rlprune.cache.store import Store
 from rlprune.compare.processes import results, tasks_for
 from rlprune.compare.statistics import estimate
 from rlprune.config import (
+    MOST_SEED,
     EvaluationSettings,
     ExperienceSettings,
     PPOSettings,
@@ -87,7 +88,7 @@ class Options(Settings):
     """Hyperparameters; the learning rate falls from part to part."""
     images: int = Field(default=256, ge=2)
     """Search samples that score a plan."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=MOST_SEED)
     """Of the policy, its exploration and the draws of episodes."""
     workers: int = Field(default=1, ge=1)
     """Processes that try plans."""
@@ -111,13 +112,15 @@ class Explorer:
 
     def problems(self, entry: Entry) -> list[Problem]:
         """Return the problems of one network."""
-        return problems_of(
+        options = self._options
+        problems = problems_of(
             entry,
             self._data(entry.record.job.data),
-            self._options.draws,
-            evaluation=EvaluationSettings(images=self._options.images, precision="float32"),
+            options.draws,
+            evaluation=EvaluationSettings(images=options.images, precision="float32"),
             store=self._store,
         )
+        return [one.ranked_by(options.ppo.ranking) for one in problems]
 
     def explore(self, entry: Entry) -> list[Experience]:
         """Return the experience of one network, a set for each of its problems."""

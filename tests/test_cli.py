@@ -135,10 +135,10 @@ def test_resume_continues_from_the_agent(trained: Path, tmp_path: Path) -> None:
 def test_resuming_an_agent_of_another_size_is_refused(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for flag, value in (("hidden", "8"), ("description-scale", "0.5")):
+    for flag, value in (("hidden", "8"), ("description-scale", "0.5"), ("ranking", "l2")):
         words = (*TRAIN, *FAST, "--resume", str(trained), f"--ppo.{flag}", value)
         said = fail(capsys, *words, "--out", str(tmp_path / "more"))
-        assert "--ppo.hidden 64 --ppo.description-scale 1.0" in said
+        assert "--ppo.hidden 64 --ppo.ranking layer-obs --ppo.description-scale 1.0" in said
     assert list(tmp_path.iterdir()) == []
 
 
@@ -177,6 +177,10 @@ def test_a_config_file_gives_flags_and_typed_ones_win(tmp_path: Path) -> None:
             ("apply", "uniform", "--model", "mlp", "--adapt", "8", "--out", "OUT"),
             "uniform is no trained agent",
         ),
+        (("train", "--model", "mlp", "--seed", "-1", "--out", "OUT"), "greater than or equal"),
+        (("apply", "--model", "mlp", "--seed", "4294967296", "--out", "OUT"), "less than"),
+        (("train", "--model", "mlp", "--reward.clip", "inf", "--out", "OUT"), "finite"),
+        (("train", "--model", "mlp", "--ppo.ranking", "taylr", "--out", "OUT"), "mean 'taylor'"),
         (("review", "nowhere"), "result.json is missing"),
         (("trian", "--model", "mlp"), "train"),
         (("train", "--modle", "mlp", "--out", "OUT"), "--model"),

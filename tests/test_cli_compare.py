@@ -91,6 +91,24 @@ def test_an_allowance_does_not_hide_an_unknown_method(
     assert not (tmp_path / "run").exists()
 
 
+def test_an_allowance_of_what_does_not_search_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = fail(capsys, *MODEL, "--methods", "uniform@5", *SIZE, "--out", str(tmp_path / "run"))
+    assert "uniform does not search; leave @5 out" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_policy_trained_on_the_spot_stays_within_what_all_may_measure(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    more = ("--seeds", "1", "--evaluations", "48", "--finetune-steps", "0", "--no-quick-finetune")
+    words = ("compare", "--model", "mlp", "--budget", "macs=0.4", "--methods", "ppo", *more)
+    main([*words, "--threads", "1", "--out", str(run)])
+    (row,) = [row for row in rows_of(run) if row["method"] == "ppo"]
+    assert row["profile_evaluations"] > 0
+    assert 16 < row["evaluations"] + row["profile_evaluations"] <= 48
+
+
 def test_cells_of_an_agent_that_was_replaced_are_not_taken_for_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,10 +76,12 @@ def test_another_budget_shares_the_profile(fresh_plain: Problem) -> None:
     assert str(fresh_plain.budget) == "macs=0.5"
 
 
-def test_another_ranking_keeps_other_channels_and_starts_from_nothing(fresh_plain: Problem) -> None:
+def test_another_ranking_keeps_other_channels_and_is_charged_to_the_same_ledger(
+    fresh_plain: Problem,
+) -> None:
     before = fresh_plain.reference.measurement.score
     ranked = fresh_plain.ranked_by("taylor")
-    assert ranked.ledger.evaluations == ranked.ledger.profile_evaluations == 0
+    assert ranked.ledger is fresh_plain.ledger
     equal = np.ones(len(ranked.graph.groups))
     plan = ranked.decode(equal)
     assert plan == fresh_plain.decode(equal, fresh_plain.scores("taylor"))
@@ -87,7 +89,29 @@ def test_another_ranking_keeps_other_channels_and_starts_from_nothing(fresh_plai
     assert ranked.evaluate(plan) == fresh_plain.evaluate(plan)
     assert ranked.evaluator.fingerprint != fresh_plain.evaluator.fingerprint
     assert ranked.reference.measurement.score != before
-    assert ranked.ledger.profile_evaluations == fresh_plain.ledger.profile_evaluations
+    assert fresh_plain.ranked_by("taylor") is ranked
+    assert ranked.ranked_by("taylor") is ranked
+    assert ranked.with_budget(Budget.parse("macs=0.3")).ranked_by("taylor").ranking == "taylor"
+
+
+def test_the_ranking_by_norms_is_the_one_of_the_graph(fresh_plain: Problem) -> None:
+    assert fresh_plain.ranked_by("l2") is fresh_plain
+    scores = fresh_plain.scores("l2")
+    assert fresh_plain.graph.ranked_by(scores) == fresh_plain.graph
+
+
+def test_scores_are_computed_once_for_each_network(
+    loaded: Callable[[str], LoadedModel], digits: DataSplits, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    built = [
+        Problem.build(loaded("plain_cnn"), digits, measure_latency=False, store=store)
+        for _ in range(2)
+    ]
+    first, second = (one.ranked_by("layer-obs") for one in built)
+    assert first.graph == second.graph
+    (entry,) = tmp_path.glob("*.json")
+    assert "layer-obs" in entry.read_text()
 
 
 def test_a_budget_out_of_reach_is_refused_before_anything_is_evaluated(

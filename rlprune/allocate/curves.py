@@ -16,8 +16,6 @@ from rlprune.graph.group_graph import GroupGraph
 KEPT: Sequence[float] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 """Fractions at which a group of channels is measured, rounded to atoms; 0 stands for its floor."""
 
-_STORED = "curves-1"  # the number changes with what is measured
-
 Losses = npt.NDArray[np.float64]
 """Loss of every group alone at every width from 0 up; `(groups, largest width + 1)`, >= 0.
 
@@ -33,7 +31,7 @@ def profile_curves(evaluator: Evaluator, store: Store) -> Losses:
     there or not, and one for the dense network.
     """
     cuts = curve_cuts(evaluator.graph)
-    scores = profile_cuts(evaluator, store, _STORED, cuts)
+    scores = profile_cuts(evaluator, store, cuts)
     return interpolated(evaluator.graph, cuts, scores)
 
 

@@ -24,48 +24,36 @@ Cut = tuple[int, int]
 
 
 def profile_cuts(
-    evaluator: Evaluator, store: Store, kind: str, cuts: Sequence[Cut]
+    evaluator: Evaluator, store: Store, cuts: Sequence[Cut]
 ) -> npt.NDArray[np.float64]:
-    """Score the network with one group cut at a time, or look the scores up.
-
-    What was stored is charged like what is measured: a method that uses a profile pays for it.
-
-    Args:
-        evaluator: scores the plans, and is charged one profile evaluation each.
-        store: where the scores are kept.
-        kind: under which name.
-        cuts: the same ones whenever `kind` and the evaluator's fingerprint are the same.
+    """Score the network with one group cut at a time, or look the scores up; see `profile_plans`.
 
     Returns:
         Finite search scores; shape `(cuts,)`.
     """
     graph = evaluator.graph
-    known = store.get(kind, evaluator.fingerprint)
-    if known is not None:
-        evaluator.ledger.profile_evaluations += len(known)
-        return np.array(known, dtype=np.float64)
-    plans = [_alone(graph, *cut) for cut in cuts]
-    measured: list[float] = []
-    for some in track(plans, "measuring sensitivity", evaluator.scorer.lanes):
-        measured += [m.score for m in evaluator.evaluate_many(some, profile=True)]
-    scores = _finite(np.array(measured), graph.is_block[[g for g, _ in cuts]])
-    store.put(kind, evaluator.fingerprint, scores.tolist())
-    return scores
+    measured = profile_plans(evaluator, store, [_alone(graph, *cut) for cut in cuts])
+    scores = np.array([one.score for one in measured])
+    return _finite(scores, graph.is_block[[g for g, _ in cuts]])
 
 
 def profile_plans(evaluator: Evaluator, store: Store, plans: Sequence[Plan]) -> list[Measurement]:
     """Measure plans, or look them up; profile evaluations in either case.
 
+    What was stored is charged like what is measured: a method that uses a profile pays for it.
+
     Args:
         evaluator: scores the plans.
         store: where the scores are kept; not where one is infinite.
-        plans: of one budget.
+        plans: for the evaluator's graph.
     """
     key = combined(evaluator.fingerprint, *(plan.key.hex() for plan in plans))
     known = store.get(_PLANS, key)
     if known is not None:
         return evaluator.recall(plans, [Score(*one) for one in known])
-    measured = evaluator.evaluate_many(plans, profile=True)
+    measured: list[Measurement] = []
+    for some in track(plans, "measuring a profile", evaluator.scorer.lanes):
+        measured += evaluator.evaluate_many(some, profile=True)
     if all(math.isfinite(one.score) and math.isfinite(one.quality) for one in measured):
         store.put(_PLANS, key, [(one.score, one.quality) for one in measured])
     return measured

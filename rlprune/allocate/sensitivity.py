@@ -19,8 +19,6 @@ EXPONENTS: Sequence[float] = (0.2, 0.3, 0.4, 0.5)
 _NEGLIGIBLE = 0.01
 _LEAST = 1e-12
 
-_STORED = "sensitivity-1"  # the number changes with what is measured
-
 
 @dataclass(frozen=True)
 class Sensitivity:
@@ -66,4 +64,4 @@ def profile(evaluator: Evaluator, store: Store) -> Sensitivity:
     """Measure the sensitivity of every group, or look it up; one profile evaluation each."""
     graph = evaluator.graph
     halves = [(g, width_at(graph, g, 0.5)) for g in range(len(graph.groups))]
-    return Sensitivity(profile_cuts(evaluator, store, _STORED, halves), graph.is_block)
+    return Sensitivity(profile_cuts(evaluator, store, halves), graph.is_block)

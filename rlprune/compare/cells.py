@@ -81,7 +81,7 @@ class Row(BaseModel):
         plan: digest of what is kept.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     model: str
     method: str
@@ -106,7 +106,7 @@ class Row(BaseModel):
 class _CellFile(BaseModel):
     """What a cell's file holds: `identity` digests the settings and the network."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
     version: int = 1
     identity: str

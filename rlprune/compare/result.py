@@ -13,7 +13,7 @@ from rlprune.report.result import Device
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True, ser_json_inf_nan="constants")
 
 
 class Dense(_Record):

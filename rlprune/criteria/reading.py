@@ -70,17 +70,7 @@ def readings_of(model: nn.Module, graph: GroupGraph) -> list[Reading]:
     Raises:
         CriterionError: if a group is neither read nor written by a layer.
     """
-    modules = dict(model.named_modules())
-    found: dict[bool, list[Reading]] = {True: [], False: []}
-    for piece in graph.slices:
-        owner = _owner(piece.tensor)
-        layer = modules.get(owner)
-        if not isinstance(layer, nn.Linear | _ConvNd) or piece.dim != _dim(layer, piece.reads):
-            continue
-        for index, (positions, roots) in positions_of(piece.runs).items():
-            width = graph.groups[index].width
-            one = Reading(owner, piece.reads, index, positions, roots, width)
-            found[piece.reads].append(one)
+    found = {reads: _found(model, graph, reads) for reads in (True, False)}
     read = {one.group for one in found[True]}
     readings = found[True] + [one for one in found[False] if one.group not in read]
     seen = {one.group for one in readings}
@@ -91,6 +81,25 @@ def readings_of(model: nn.Module, graph: GroupGraph) -> list[Reading]:
                 "activations cannot be seen; take a criterion of weights, such as l2"
             )
     return readings
+
+
+def read_by_layers(model: nn.Module, graph: GroupGraph) -> list[Reading]:
+    """Return where linear and convolutional layers read the channels of groups."""
+    return _found(model, graph, reads=True)
+
+
+def _found(model: nn.Module, graph: GroupGraph, reads: bool) -> list[Reading]:
+    modules, found = dict(model.named_modules()), []
+    for piece in graph.slices:
+        owner = _owner(piece.tensor)
+        layer = modules.get(owner)
+        if piece.reads != reads or not isinstance(layer, nn.Linear | _ConvNd):
+            continue
+        if piece.dim == _dim(layer, reads):
+            for index, (positions, roots) in positions_of(piece.runs).items():
+                width = graph.groups[index].width
+                found.append(Reading(owner, reads, index, positions, roots, width))
+    return found
 
 
 def per_group(

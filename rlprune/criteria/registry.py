@@ -20,6 +20,7 @@ from rlprune.criteria.composite import PRESETS, MultiMetric
 from rlprune.criteria.fisher import Fisher, Hessian
 from rlprune.criteria.fpgm import FPGM
 from rlprune.criteria.lamp import LAMP
+from rlprune.criteria.layer_obs import LayerOBS
 from rlprune.criteria.normalise import NORMALISERS
 from rlprune.criteria.norms import L1, L2
 from rlprune.criteria.random_scores import RandomScores
@@ -53,6 +54,7 @@ CRITERIA: dict[str, Callable[[], Criterion]] = {
     "screening": Screening,
     "screening-one-vs-rest": partial(Screening, "screening-one-vs-rest", one_vs_rest),
     **{name: partial(multi_metric, weights, name) for name, weights in PRESETS.items()},
+    "layer-obs": LayerOBS,
     "taylor": Taylor,
     "taylor-second-order": SecondOrderTaylor,
     "fisher": Fisher,

@@ -108,16 +108,17 @@ class Evaluator:
             model, graph, self.inputs, self.targets, self.task, settings, training
         )
 
-    def fresh(self, graph: GroupGraph | None = None) -> Evaluator:
-        """Return the same evaluator with nothing counted or known, to charge another method.
-
-        Args:
-            graph: the same groups with another ranking.
-        """
+    def fresh(self) -> Evaluator:
+        """Return the same evaluator with nothing counted or known, to charge another method."""
         other = copy.copy(self)
-        other.graph = graph or self.graph
         other.ledger = Ledger()
         other._cache = {}
+        return other
+
+    def ranked(self, graph: GroupGraph) -> Evaluator:
+        """Return the same evaluator, ledger and all, for the same groups with another ranking."""
+        other = copy.copy(self)
+        other.graph = graph
         vars(other).pop("fingerprint", None)  # the ranking is part of it
         return other
 

@@ -59,11 +59,15 @@ def ridge_regression(x: Tensor, y: Tensor) -> Tensor:
     """Return the `w` with the least `|x w - y|^2 + ridge |w|^2`, by the smaller system of two."""
     rows, inputs = x.shape
     moments = x @ x.T if rows < inputs else x.T @ x
-    ridge = RIDGE * moments.trace() / inputs
-    moments.diagonal().add_(ridge.clamp(min=_LEAST))
+    pull(moments, inputs)
     factor = torch.linalg.cholesky_ex(moments).L
     solution = torch.cholesky_solve(y if rows < inputs else x.T @ y, factor)
     return x.T @ solution if rows < inputs else solution
+
+
+def pull(moments: Tensor, inputs: int) -> None:
+    """Add the ridge to the moments of so many inputs, in place."""
+    moments.diagonal().add_((RIDGE * moments.trace() / inputs).clamp(min=_LEAST))
 
 
 def weights_of(layer: Layer) -> Tensor:

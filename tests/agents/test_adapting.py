@@ -67,7 +67,7 @@ def test_the_heuristic_stays_where_adaptation_finds_nothing_better(
     worse = Proposal(Plan.uniform(fresh_plain.graph, 0.1), "ppo")
     monkeypatch.setattr(AdaptingAgent, "propose", lambda *_: worse)
     proposal = FallbackAgent(AdaptingAgent(agent, 8)).propose(fresh_plain)
-    assert proposal.plan == fresh_plain.reference.plan
+    assert proposal.plan == agent.ranked(fresh_plain).reference.plan
     assert proposal.fallback == WORSE
     assert proposal.runners_up == (worse.plan,)
 
@@ -75,7 +75,7 @@ def test_the_heuristic_stays_where_adaptation_finds_nothing_better(
 def test_an_interrupted_adaptation_still_proposes(
     agent: PPOAgent, fresh_plain: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fresh_plain.reference  # noqa: B018
+    agent.ranked(fresh_plain).local_changes  # noqa: B018
     evaluate, calls = type(fresh_plain.evaluator).evaluate_many, []
 
     def interrupted(self: object, plans: list[object], **options: object) -> object:

@@ -22,6 +22,7 @@ from rlprune.agents import (
 )
 from rlprune.agents.base import WORSE
 from rlprune.agents.fallback import FallbackAgent
+from rlprune.agents.guided import RANKING
 from rlprune.cost.budget import Budget
 from rlprune.data.splits import DataSplits
 from rlprune.envs import OBSERVATION, Walk
@@ -127,7 +128,8 @@ def test_no_more_plans_are_evaluated_than_allowed(
     make: Make, allowed: int, fresh_plain: Problem
 ) -> None:
     # Profile evaluations are counted apart.
-    _ = fresh_plain.local_changes, fresh_plain.curves
+    for known in (fresh_plain, fresh_plain.ranked_by(RANKING)):
+        _ = known.local_changes, known.curves
     before = fresh_plain.uses()
     proposal = make().propose(fresh_plain, allowed)
     spent = fresh_plain.ledger.since(before)
@@ -251,9 +253,9 @@ class TestPPO:
         monkeypatch.setattr(guided, "MOST_PROFILED", 1)
         monkeypatch.setattr(guided, "neighbours", lambda _: [])
         agent = run.training.agent
-        own = agent.propose(plain)
-        assert plain.evaluate(own.plan).score > plain.reference.score
+        own, heuristic = agent.propose(plain), agent.ranked(plain).reference
+        assert plain.evaluate(own.plan).score > heuristic.score
         assert own.fallback is None
         proposal = FallbackAgent(agent).propose(plain)
         assert proposal.fallback == WORSE
-        assert proposal.plan == plain.reference.plan
+        assert proposal.plan == heuristic.plan

@@ -13,9 +13,11 @@ from rlprune.agents.evolution import EvolutionAgent
 from rlprune.agents.fallback import FallbackAgent, agent_or_heuristic
 from rlprune.agents.ppo import PPOAgent
 from rlprune.agents.random_search import RandomSearchAgent
+from rlprune.cli import main
 from rlprune.cost.budget import Budget
 from rlprune.errors import AgentError, UncoveredError
 from rlprune.problem import Problem
+from rlprune.report.result import read_result
 from tests.agents.conftest import Run
 
 
@@ -73,6 +75,17 @@ def test_an_agent_of_another_schema_falls_back(run: Run, plain: Problem, tmp_pat
     assert proposal.plan == plain.reference.plan
     assert "another observation schema (differs in: " in str(proposal.fallback)
     assert "layer_index" in str(proposal.fallback)
+
+
+def test_an_agent_of_another_schema_cannot_adapt_either(run: Run, tmp_path: Path) -> None:
+    save_agent(run.training.agent, tmp_path / "agent")
+    file = tmp_path / "agent" / "agent.json"
+    document = json.loads(file.read_text())
+    document["observation"][0] = "layer_index"
+    file.write_text(json.dumps(document))
+    words = ("apply", str(tmp_path / "agent"), "--model", "mlp", "--adapt", "8", "--threads", "1")
+    main([*words, "--out", str(tmp_path / "out")])
+    assert "layer_index" in str(read_result(tmp_path / "out").search.fallback_reason)
 
 
 def test_a_damaged_agent_is_an_error_and_a_strategy_itself(run: Run, tmp_path: Path) -> None:

@@ -9,10 +9,18 @@ import pytest
 
 from rlprune.agents import guided
 from rlprune.agents.evolution import EvolutionAgent
-from rlprune.agents.guided import MOST_PROFILED, Candidate, Guide, GuidedAgent, search
+from rlprune.agents.guided import (
+    MOST_PROFILED,
+    RANKING,
+    Candidate,
+    Guide,
+    GuidedAgent,
+    search,
+)
 from rlprune.agents.space import Space, Vector
 from rlprune.allocate.local import neighbours
 from rlprune.problem import Problem
+from rlprune.surgery.plan import Plan
 from tests.conftest import GetProblem
 
 
@@ -115,7 +123,7 @@ def test_the_heuristic_is_proposed_only_as_an_answer(
 
 @pytest.mark.parametrize("name", ["plain_cnn", "resnet20"])
 def test_the_profile_is_two_for_each_group_up_to_a_limit(name: str, problem_of: GetProblem) -> None:
-    problem = problem_of(name, "macs=0.31")
+    problem = problem_of(name, "macs=0.31").ranked_by(RANKING)
     groups = len(problem.graph.groups)
     _ = problem.local_changes
     before = problem.uses()
@@ -154,3 +162,28 @@ def test_it_finds_more_than_evolution_does_with_as_many_evaluations(
 def test_it_looks_further_where_all_that_is_near_is_known(plain: Problem) -> None:
     coarse = Problem("coarse", plain.evaluator, plain.data, plain.budget, round_to=4)
     assert len(GuidedAgent().propose(coarse, 60).history) == 60
+
+
+def test_the_control_pays_for_as_many_profile_plans_as_an_agent(fresh_plain: Problem) -> None:
+    """The heuristic's plan, which is its answer, is known already."""
+    problem = fresh_plain.ranked_by(RANKING)
+    _ = problem.local_changes
+    before = problem.uses()
+    search(problem, np.zeros(len(problem.graph.groups)), 0, 0, "control")
+    assert problem.ledger.since(before).profile_evaluations == 2 * len(problem.graph.groups)
+
+
+def test_more_evaluations_leave_more_runners_up(fresh_plain: Problem) -> None:
+    counts = [len(GuidedAgent().propose(fresh_plain, n).runners_up) for n in (0, 1, 12)]
+    assert counts == sorted(counts)
+    assert counts[0] > 3
+    found = GuidedAgent().propose(fresh_plain, 12)
+    scores = [fresh_plain.evaluate(plan).score for plan in (found.plan, *found.runners_up)]
+    assert scores == sorted(scores)
+
+
+def test_channels_are_ranked_for_the_repair(fresh_plain: Problem) -> None:
+    plan = GuidedAgent().propose(fresh_plain).plan
+    ranked = fresh_plain.ranked_by(RANKING)
+    assert plan == Plan.from_widths(ranked.graph, plan.widths)
+    assert plan != Plan.from_widths(fresh_plain.graph, plan.widths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ def folder(tmp_path: Path) -> CellFolder:
 def test_what_is_finished_is_read_back_and_nothing_else(folder: CellFolder) -> None:
     other = Cell("net", "uniform", "macs=0.4", 7)
     assert folder.read([*map(cell, ROWS), other]) == {cell(one): one for one in ROWS}
+
+
+def test_a_broken_network_has_an_infinite_score(folder: CellFolder) -> None:
+    broken = row("a", 0, 0.1, score=math.inf)
+    folder.write(cell(broken), broken)
+    assert folder.read([cell(broken)]) == {cell(broken): broken}
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"identity": "this network"}', "\x00"])

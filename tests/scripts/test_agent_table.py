@@ -100,7 +100,28 @@ def test_gains_are_logarithms_of_ratios_of_scores() -> None:
 def test_to_be_as_good_is_enough_with_20_evaluations_and_not_with_200() -> None:
     units = [unit(0, {}, {})]
     assert found(units, "held-out families, agent@20", "gain on evolution@200").ok
-    assert not found(units, "held-out families, agent@200", "gain on evolution@200").ok
+    more = "gain on evolution@200, as many in all"
+    rows = [r.model_copy(update={"best_so_far": ()}) for r in units[0].rows]
+    ties = units[0].model_copy(update={"rows": tuple(rows)})
+    assert not found([ties], "held-out families, agent@200", more).ok
+
+
+def test_a_search_is_cut_to_what_its_rival_took_in_all() -> None:
+    """Rivals take 13; a profile of 11 leaves two, by when 0.3 was found, and not 0.1."""
+    one = unit(0, {"agent@0": 0.35, "agent@200": 0.1, "cmaes@200": 0.4}, {})
+    rows = [
+        row.model_copy(update={"profile_evaluations": 11}) if row.method == "agent@200" else row
+        for row in one.rows
+    ]
+    whole = one.model_copy(update={"rows": tuple(rows)})
+    case = "held-out families, agent@200"
+    cut = found([whole], case, "gain on cmaes@200, as many in all")
+    assert cut.value == pytest.approx(math.log(0.4 / 0.3))
+    assert cut.ok
+    assert found([whole], case, "gain on cmaes@200").value == pytest.approx(math.log(4))
+    assert found([one], case, "gain on cmaes@200, as many in all").value == pytest.approx(
+        math.log(4)
+    )
 
 
 def test_what_policies_are_paid_is_compared_problem_by_problem() -> None:
