@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -59,48 +58,43 @@ class LayerOBS:
         return scores
 
 
-@dataclass(frozen=True)
 class _Reader:
     """A layer as a regression on the channels of one group that are left.
 
-    Attributes:
+    Args:
         atoms: of the group, that it reads; shape `(atoms,)`.
-        inverse: of the regression's moments; shape `(atoms, inputs, atoms, inputs)`, inputs being
-            those of one atom.
-        weights: shape `(atoms, inputs, outputs)`.
+        inverse: of the regression's moments; shape `(inputs, inputs)`, as many for each atom.
+        weights: shape `(inputs, outputs)`.
         scale: what errors are divided by.
     """
 
-    atoms: Tensor
-    inverse: Tensor
-    weights: Tensor
-    scale: float
+    def __init__(self, atoms: Tensor, inverse: Tensor, weights: Tensor, scale: float) -> None:
+        self.atoms = atoms
+        self._inverse, self._weights, self._scale = inverse, weights, scale
+        self._size = len(weights) // len(atoms)
 
     def costs(self) -> Tensor:
         """Return what each atom's removal adds to the error; shape `(atoms,)`."""
-        own = self.inverse.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-        solved: Tensor = torch.linalg.solve(own, self.weights)
-        return (self.weights * solved).sum((1, 2)) / self.scale
+        count, size = len(self.atoms), self._size
+        own = self._inverse.view(count, size, count, size).diagonal(dim1=0, dim2=2)
+        weights = self._weights.view(count, size, -1)
+        solved: Tensor = torch.linalg.inv(own.permute(2, 0, 1)) @ weights
+        return (weights * solved).sum((1, 2)) / self._scale
 
-    def without(self, atoms: Tensor) -> tuple[_Reader, float]:
-        """Return the refitted regression without some atoms, and what that adds to the error."""
+    def remove(self, atoms: Tensor) -> float:
+        """Refit the regression without some atoms, and return what that adds to the error."""
         gone = torch.isin(self.atoms, atoms)
-        if not gone.any():
-            return self, 0.0
-        left, size = ~gone, int(gone.sum()) * self.weights.shape[1]
-        across = self.inverse[left][:, :, gone].flatten(2).flatten(0, 1)
-        lost = self.weights[gone].flatten(0, 1)
-        own = self.inverse[gone][:, :, gone].reshape(size, size)
-        solved = torch.linalg.solve(own, torch.cat([lost, across.T], 1))
-        shift, change = solved.split([lost.shape[1], across.shape[0]], 1)
-        inverse, weights = self.inverse[left][:, :, left], self.weights[left]
-        smaller = _Reader(
-            self.atoms[left],
-            inverse - (across @ change).view_as(inverse),
-            weights - (across @ shift).view_as(weights),
-            self.scale,
-        )
-        return smaller, float((lost * shift).sum()) / self.scale
+        self.atoms = self.atoms[~gone]
+        inputs = gone.repeat_interleave(self._size).to(self._inverse.device)
+        out, left = inputs.nonzero()[:, 0], (~inputs).nonzero()[:, 0]
+        across, lost = self._inverse.index_select(0, out), self._weights.index_select(0, out)
+        change = torch.linalg.solve(across.index_select(1, out), torch.cat([lost, across], 1))
+        shift, change = change[:, : lost.shape[1]], change[:, lost.shape[1] :].index_select(1, left)
+        across = across.index_select(1, left).T
+        self._weights = self._weights.index_select(0, left).addmm_(across, shift, alpha=-1)
+        rows = self._inverse.index_select(0, left).index_select(1, left)
+        self._inverse = rows.addmm_(across, change, alpha=-1)
+        return float((lost * shift).sum()) / self._scale
 
 
 def _errors(group: Group, readers: Sequence[_Reader]) -> Tensor:
@@ -116,9 +110,8 @@ def _errors(group: Group, readers: Sequence[_Reader]) -> Tensor:
         cheapest = costs.argsort(stable=True)[: min(-(-count // _ROUNDS), int(alive.sum()))]
         errors[cheapest] = lost + costs[cheapest].clamp(min=0)  # not negative but for rounding
         alive[cheapest] = False
-        found = [one.without(cheapest) for one in readers]
-        readers = [one for one, _ in found]
-        lost = max(float(errors.max()), lost + sum(more for _, more in found) / len(readers))
+        more = sum(one.remove(cheapest) for one in readers) / len(readers)
+        lost = max(float(errors.max()), lost + more)
     return errors
 
 
@@ -164,17 +157,11 @@ def _regressions(
         counts = atoms.bincount()
         present = counts.nonzero()[:, 0]
         if (counts[present] == counts[present[0]]).all():
-            positions = one.positions[atoms.argsort(stable=True)].view(len(present), -1)
-            columns = (positions[:, :, None] + taps).flatten(1)
-            shape, flat = columns.shape, columns.flatten().to(x.device)
+            positions = one.positions[atoms.argsort(stable=True)]
+            flat = (positions[:, None] + taps).flatten().to(x.device)
             yield (
                 one.group,
-                _Reader(
-                    present,
-                    inverse[flat][:, flat].view(*shape, *shape),
-                    weights[flat].view(*shape, -1),
-                    scale,
-                ),
+                _Reader(present, inverse[flat][:, flat], weights[flat], scale),
             )
 
 
