@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from pydantic import Field
 from rlprune.compare.statistics import estimate
 from rlprune.compare.training import Trained, Training, train_and_measure
 from rlprune.config import EvaluationSettings, RecipeSettings
+from rlprune.errors import CriterionError
 from rlprune.machine import keep_freed_memory
 from rlprune.pool.choosing import Names, split
 from rlprune.pool.data import pool_data
@@ -58,7 +60,7 @@ def main(settings: RankingBenchSettings) -> None:
     for (problem,) in track(list(drawn(settings.pool, count)), "ranking"):
         plain, negligible = problem.reference.score, problem.sensitivity.negligible
         for name in CRITERIA:
-            if name != "batchnorm" or has_batchnorm(problem):
+            with suppress(CriterionError):  # without BatchNorm
                 ranked = problem.ranked_by(name).reference.score
                 gains[name].append(float(np.log((plain + negligible) / (ranked + negligible))))
         before, after = trained(problem), trained(problem.ranked_by(TRAINED))
@@ -91,12 +93,6 @@ def drawn(pool: Path, count: int) -> Iterator[Problem]:
                 count -= 1
                 yield problem
                 break
-
-
-def has_batchnorm(problem: Problem) -> bool:
-    """Whether the criterion has anything to look at."""
-    modules = problem.evaluator.model.modules()
-    return any(isinstance(one, torch.nn.modules.batchnorm._BatchNorm) for one in modules)
 
 
 def trained(problem: Problem) -> Trained:

@@ -25,7 +25,7 @@ def exact_plan(graph: GroupGraph) -> rlprune.Plan | None:
 
 
 def _random_half(group: Group, rng: np.random.Generator) -> list[int]:
-    atoms = np.asarray(group.atoms or range(group.width))
+    atoms = group.atom_of
     count = int(atoms.max()) + 1
     chosen = rng.choice(count, size=max(1, count // 2), replace=False)
     return [int(c) for c in np.flatnonzero(np.isin(atoms, chosen))]

@@ -25,8 +25,7 @@ def norms(graph: GroupGraph) -> list[Column]:
 
 
 def _of(group: Group) -> tuple[float, ...]:
-    atoms = np.asarray(group.atoms or range(group.width))
-    squares = np.sort(np.bincount(atoms, weights=np.asarray(group.scores) ** 2))
+    squares = np.sort(np.bincount(group.atom_of, weights=np.asarray(group.scores) ** 2))
     roots, total = np.sqrt(squares), max(float(squares.sum()), _LEAST)
     lowest = [float(squares[: int(len(squares) * part)].sum()) / total for part in _SHARES]
     return (*lowest, float(roots.std()) / max(float(roots.mean()), _LEAST))

@@ -79,7 +79,7 @@ def _numbered(graph: GroupGraph) -> tuple[list[Tensor], int]:
         if group.kind == "block":
             numbers.append(torch.tensor([-1]))
             continue
-        numbers.append(count + torch.tensor(group.atoms or range(group.width)))
+        numbers.append(count + torch.from_numpy(group.atom_of))
         count += group.width // group.step
     return numbers, count
 

@@ -54,7 +54,7 @@ class LayerOBS:
         scores = group_norms(probe.model, probe.graph)
         for index, group in enumerate(probe.graph.groups):
             if found := readers.get(index):
-                scores[group.name] = _errors(group, found)[_atoms(group)]
+                scores[group.name] = _errors(group, found)[group.atom_of]
         return scores
 
 
@@ -153,7 +153,7 @@ def _regressions(
     inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(moments).L)
     taps = torch.arange(layer.weight[0, 0].numel()) * layer.weight.shape[1]
     for one in readings:
-        atoms = _atoms(groups[one.group])[one.roots]
+        atoms = torch.from_numpy(groups[one.group].atom_of)[one.roots]
         counts = atoms.bincount()
         present = counts.nonzero()[:, 0]
         if (counts[present] == counts[present[0]]).all():
@@ -163,8 +163,3 @@ def _regressions(
                 one.group,
                 _Reader(present, inverse[flat][:, flat], weights[flat], scale),
             )
-
-
-def _atoms(group: Group) -> Tensor:
-    """Return the atom of each root channel; shape `(width,)`."""
-    return torch.tensor(group.atoms or range(group.width))

@@ -35,7 +35,7 @@ def over_atoms(group: Group, values: Tensor, counts: Tensor | None = None) -> Te
         values: sums per root channel; shape `(width,)`.
         counts: how many terms each sum has, 1 by default; an atom without any gets 0.
     """
-    atoms = torch.tensor(group.atoms or range(group.width))
+    atoms = torch.from_numpy(group.atom_of)
     size = group.width // group.step
     sums = torch.zeros(size, dtype=torch.float64).index_add_(0, atoms, values)
     terms = torch.ones_like(values) if counts is None else counts.double()

@@ -191,7 +191,7 @@ class Group(Frozen):
         order = np.argsort(-self.atom_scores(scores), kind="stable")
         kept = np.zeros(len(order), dtype=np.bool_)
         kept[order[: width // self.step]] = True
-        return tuple(np.flatnonzero(kept[self._atom_of]).tolist())
+        return tuple(np.flatnonzero(kept[self.atom_of]).tolist())
 
     def atom_scores(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the mean score of each atom's channels; shape `(atoms,)`.
@@ -206,11 +206,11 @@ class Group(Frozen):
             )
         if np.isnan(values).any():
             raise PlanError(f"group {self.name!r} has scores that are not numbers; rank it anew")
-        return np.asarray(np.bincount(self._atom_of, weights=values) / self.step)
+        return np.asarray(np.bincount(self.atom_of, weights=values) / self.step)
 
     @property
-    def _atom_of(self) -> npt.NDArray[np.int64]:
-        """The atom of each root channel."""
+    def atom_of(self) -> npt.NDArray[np.int64]:
+        """The atom of each root channel; shape `(width,)`."""
         return np.array(self.atoms) if self.atoms else np.arange(self.width)
 
 

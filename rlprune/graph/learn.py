@@ -100,7 +100,7 @@ def _units_in(runs: Sequence[Run], graph: GroupGraph) -> tuple[tuple[tuple[int, 
         if group == ALWAYS_KEPT:
             counts[group, 0] += length
         else:
-            atoms = graph.groups[group].atoms or range(graph.groups[group].width)
+            atoms = graph.groups[group].atom_of.tolist()
             counts.update((group, atom) for atom in atoms[start : start + length])
     return tuple(sorted(counts.items()))
 

@@ -133,7 +133,7 @@ def partly_kept(graph: GroupGraph, groups: Sequence[Group], seed: int, last: int
     rng = np.random.default_rng(seed)
     kept = {group.name: tuple(range(group.width)) for group in graph.groups}
     for group in groups:
-        atoms = np.asarray(group.atoms or range(group.width))
+        atoms = group.atom_of
         units = int(atoms.max()) + 1
         least = min(2, units) if group.statistic else 1  # one channel has no spread
         share = int(rng.integers(least, max(least + 1, units)))
