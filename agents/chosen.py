@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from rlprune.agents.base import Agent
@@ -12,6 +14,8 @@ from rlprune.errors import AgentError, UnknownNameError
 
 DEFAULT = "default"
 """Names the agent that ships with the package."""
+
+_WITH_ALLOWANCE = re.compile(r"(?P<method>.+)@(?P<evaluations>\d+)(/(?P<finalists>[1-9]\d*))?")
 
 _SHIPPED = Path(__file__).parent / "pretrained" / DEFAULT
 
@@ -40,15 +44,27 @@ def agent_for(text: str, seed: int = 0) -> Agent:
     return agent
 
 
-def with_allowance(text: str) -> tuple[str, int | None]:
-    """Split `METHOD@EVALUATIONS`, as comparisons take it; None where nothing is said.
+@dataclass(frozen=True)
+class Entrant:
+    """What a comparison asks: `METHOD`, `METHOD@EVALUATIONS` or `METHOD@EVALUATIONS/FINALISTS`.
 
-    Args:
-        text: what `agent_for` takes, maybe with an allowance of evaluations beside its profile.
+    Attributes:
+        method: what `agent_for` takes.
+        evaluations: that it may make beside its profile; None where nothing is said.
+        finalists: best plans, of which validation chooses one after a short fine-tuning.
     """
-    method, at, count = text.rpartition("@")
-    is_split = at and count.isdecimal() and trained_folder(text) is None
-    return (method, int(count)) if is_split else (text, None)
+
+    method: str
+    evaluations: int | None = None
+    finalists: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Entrant:
+        """Return what a user has typed."""
+        typed = _WITH_ALLOWANCE.fullmatch(text)
+        if typed is None or trained_folder(text) is not None:
+            return cls(text)
+        return cls(typed["method"], int(typed["evaluations"]), int(typed["finalists"] or 1))
 
 
 def is_search(text: str) -> bool:

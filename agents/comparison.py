@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
-from rlprune.agents.chosen import agent_digest, with_allowance
+from rlprune.agents.chosen import Entrant, agent_digest
 from rlprune.agents.workbench import Files, bench_for
 from rlprune.cache.fingerprint import combined, of_inputs, of_tensors
 from rlprune.compare.cells import SCRATCH, Cell, CellFolder, Row
@@ -47,7 +47,7 @@ def compare(
     cells = cells_of(settings)
     common = identity(settings)
     networks = {model: combined(common, _network(one)) for model, one in problems.items()}
-    agents = {method: agent_digest(with_allowance(method)[0]) for method in settings.methods}
+    agents = {method: agent_digest(Entrant.parse(method).method) for method in settings.methods}
 
     def identity_of(cell: Cell) -> str:
         network, agent = networks[cell.model], agents.get(cell.method)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
-from rlprune.agents.chosen import agent_for, is_search, with_allowance
+from rlprune.agents.chosen import Entrant, agent_for, is_search
 from rlprune.building import data_from, problem_from
 from rlprune.compare.cells import BASELINE, SCRATCH, Cell
 from rlprune.compare.processes import Tasks, tasks_for
@@ -20,6 +20,7 @@ from rlprune.config import CompareSettings
 from rlprune.cost.budget import Budget
 from rlprune.errors import RLPruneError
 from rlprune.problem import Problem
+from rlprune.recipes.finalists import best_finalist
 from rlprune.recipes.teacher import RememberingTeacher
 from rlprune.surgery.plan import Plan
 
@@ -61,17 +62,22 @@ class Workbench:
             RLPruneError: if the method's profile alone takes more evaluations than it has.
         """
         problem = self._fresh(cell)
-        method, own = with_allowance(BASELINE if cell.method == SCRATCH else cell.method)
+        entrant = Entrant.parse(BASELINE if cell.method == SCRATCH else cell.method)
+        method, allowance = entrant.method, entrant.evaluations
         started = time.perf_counter()
-        allowance = self._allowance(problem, method, cell.seed) if own is None else own
+        if allowance is None:
+            allowance = self._allowance(problem, method, cell.seed)
         proposal = agent_for(method, cell.seed).propose(problem, allowance)
         if proposal.interrupted:
             raise KeyboardInterrupt  # half a search is no cell
         plan = proposal.plan
+        if entrant.finalists > 1:
+            best = [plan, *proposal.runners_up][: entrant.finalists]
+            plan = best_finalist(problem, best, cell.seed)
         seconds = time.perf_counter() - started
         used = problem.uses()
         total = used.evaluations + used.profile_evaluations
-        if own is None and total > self._settings.evaluations:
+        if entrant.evaluations is None and total > self._settings.evaluations:
             raise RLPruneError(
                 f"{method} takes {used.profile_evaluations} evaluations for its profile of this "
                 f"network, and has {self._settings.evaluations}; allow more: --evaluations"

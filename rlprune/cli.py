@@ -15,7 +15,7 @@ from rich.table import Table
 
 from rlprune.agents.adapting import AdaptingAgent
 from rlprune.agents.bundle import load_agent, save_agent
-from rlprune.agents.chosen import agent_for, is_search, trained_folder, with_allowance
+from rlprune.agents.chosen import Entrant, agent_for, is_search, trained_folder
 from rlprune.agents.comparison import compare
 from rlprune.agents.fallback import FallbackAgent, agent_or_heuristic
 from rlprune.agents.ppo import PPOAgent
@@ -278,10 +278,12 @@ def run_compare(settings: CompareSettings, words: Sequence[str]) -> Comparison:
     if not continues(settings):
         check_free(settings.out)
     for method in settings.methods:
-        name, own = with_allowance(method)
-        agent_for(name, settings.seed)
-        if own and not is_search(name):
-            raise RLPruneError(f"{name} does not search; leave @{own} out")
+        entrant = Entrant.parse(method)
+        agent_for(entrant.method, settings.seed)
+        if entrant.evaluations and not is_search(entrant.method):
+            raise RLPruneError(
+                f"{entrant.method} does not search; leave @{entrant.evaluations} out"
+            )
     data = data_from(settings)
     budgets = [Budget.parse(text) for text in settings.budget]
     charged = any(budget.limits_latency for budget in budgets)

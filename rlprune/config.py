@@ -291,7 +291,8 @@ class CompareSettings(SearchSettings):
     """Budgets to compare at, such as macs=0.5 or macs=0.5,latency=0.6 when both must hold."""
     methods: tuple[str, ...] = ()
     """Strategies, such as sensitivity, random, global-taylor; or agent folders. METHOD@N has N
-    evaluations beside its profile, whatever --evaluations says."""
+    evaluations beside its profile, whatever --evaluations says; of METHOD@N/K's K best plans,
+    validation chooses one after 50 steps of fine-tuning, as --finalists of apply does."""
     seeds: int = Field(default=3, ge=1)
     """Repetitions: of search images, strategies and fine-tuning; they count from --seed."""
     evaluations: int = Field(default=200, ge=0)

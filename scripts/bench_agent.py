@@ -2,7 +2,8 @@
 
 Every part holds out what it is named after. An agent is trained on the rest of the pool for each
 seed, and judged by `rlprune compare` on networks that it has never seen, with all rivals at the
-same budgets, on the same samples, with the same fine-tuning; `@N` is what a method may evaluate.
+same budgets, on the same samples, with the same fine-tuning; `@N` is what a method may evaluate,
+`/K` how many of its plans validation chooses from.
 
     python scripts/make_pool.py --out runs/pool --networks 240 --workers 2
     python scripts/bench_agent.py --pool runs/pool --workers 2 --threads 1
@@ -175,7 +176,7 @@ def words(settings: AgentBenchSettings, part: Part, agent: str, seed: int, run: 
     evaluated = [f"{agent}@0"]
     tuning = "--finetune-steps 0 --no-quick-finetune"
     if part.searches:
-        evaluated += [f"{agent}@20", f"{agent}@200", *SEARCHES]
+        evaluated += [f"{agent}@0/{len(RIVALS)}", f"{agent}@20", f"{agent}@200", *SEARCHES]
         tuning = ""
     flags = (
         f"compare {part.task} --seeds 1 --seed {seed} --evaluations {PROFILE} {tuning} "

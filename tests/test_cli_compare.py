@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rlprune.agents.bundle import save_agent
-from rlprune.agents.chosen import DEFAULT, agent_for
+from rlprune.agents.chosen import DEFAULT, Entrant, agent_for
 from rlprune.agents.ppo import PPOAgent
 from rlprune.agents.workbench import Workbench
 from rlprune.cli import main
@@ -81,6 +81,39 @@ def test_a_method_may_have_its_own_allowance_beside_its_profile(tmp_path: Path) 
         assert rows["evolution@4", seed]["evaluations"] == 3
         assert rows["evolution@4", seed]["profile_evaluations"] > 0
         assert rows["evolution@0", seed]["evaluations"] == 0
+
+
+def test_validation_may_choose_among_the_best_plans_of_a_method(tmp_path: Path) -> None:
+    names = ("guided@0", "guided@0/8")
+    run, tune = (
+        tmp_path / "run",
+        ("--seeds", "2", "--evaluation.images", "128", "--finetune-steps", "0", "--threads", "1"),
+    )
+    words = ("compare", "--model", "plain_cnn", "--budget", "macs=0.1")
+    main([*words, "--methods", *names, *tune, "--out", str(run)])
+    rows = {(r["method"], r["budget"], r["seed"]): r for r in rows_of(run)}
+    own, chosen = ([row for key, row in rows.items() if key[0] == name] for name in names)
+    reached = [row["validation"]["after_50_steps"] for row in own]
+    assert all(b["validation"]["after_50_steps"] >= a for a, b in zip(reached, chosen, strict=True))
+    assert any(a["plan"] != b["plan"] for a, b in zip(own, chosen, strict=True))
+    paid = ("evaluations", "profile_evaluations")
+    assert [[row[k] for k in paid] for row in own] == [[row[k] for k in paid] for row in chosen]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("evolution", Entrant("evolution")),
+        ("evolution@20", Entrant("evolution", 20)),
+        ("runs/a@b/agent@0/6", Entrant("runs/a@b/agent", 0, 6)),
+        ("evolution@", Entrant("evolution@")),
+        ("evolution@4/0", Entrant("evolution@4/0")),
+    ],
+)
+def test_an_entrant_is_a_method_its_evaluations_and_its_finalists(
+    typed: str, meant: Entrant
+) -> None:
+    assert Entrant.parse(typed) == meant
 
 
 def test_an_allowance_does_not_hide_an_unknown_method(

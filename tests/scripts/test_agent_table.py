@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from agent_table import CONTROLS, LEAST_WINS, RIVALS, SEARCHES, Return, Unit, table
+from agent_table import CONTROLS, LEAST_WINS, PICKED, RIVALS, SEARCHES, Return, Unit, table
 from bench import Row
 
 from rlprune.compare.cells import Accuracies
@@ -13,7 +13,7 @@ from rlprune.compare.cells import Row as Cell
 from rlprune.compare.records import STAGES
 from tests.compare.rows import row
 
-AGENTS = ("agent@0", "agent@20", "agent@200")
+AGENTS = ("agent@0", PICKED, "agent@20", "agent@200")
 
 
 def cell(method: str, budget: str, seed: int, score: float, accuracy: float = 0.9) -> Cell:
@@ -166,3 +166,17 @@ def test_a_part_that_judges_another_parts_agent_pays_no_policy_anew() -> None:
     assert [case for case in cases if "of the pool" in case] == [
         "without-x, 4 networks of the pool"
     ]
+
+
+def test_finalists_are_compared_with_as_many_rivals_and_with_the_plain_answer() -> None:
+    accuracies = {"agent@0": 0.91, PICKED: 0.93, "knapsack": 0.92}
+    one = unit(0, {}, accuracies)
+    plain, picked = "held-out families, agent@0", f"held-out families, {PICKED}"
+    metric = "accuracy - the rival's that validation picks, 50_steps"
+    assert [found([one], case, metric).ok for case in (plain, picked)] == [False, True]
+    gained = found([one], picked, "accuracy - that of agent@0, 50_steps")
+    assert gained.value == pytest.approx(0.02)
+    without = tuple(row for row in one.rows if row.method != PICKED)
+    cases = {row.case for row in table([one.model_copy(update={"rows": without})])}
+    assert plain in cases
+    assert picked not in cases
