@@ -213,9 +213,10 @@ def notes(units: Sequence[Unit]) -> str:
         f"{kept} of {len(units)} units; all else that agents know was fitted to experience.\n\n"
         "Chosen before: how channels are ranked, how features are scaled, how cautious the fit is "
         "and how the search goes were settled on the pool, for the latter each family of it left "
-        "out in turn, and on cells of without-residual-vgg with seed 0, where finalists were tried too. What is said of ResNet-20, "
-        "VGG and all returns is not free of that choice; all else is. Of the networks of cells "
-        "only ResNet-56 has a record of how it learned; those of the pool have."
+        "out in turn, and on cells of without-residual-vgg with seed 0, where finalists were tried "
+        "too. What is said of ResNet-20, VGG and all returns is not free of that choice; all else "
+        "is. Of the networks of cells only ResNet-56 has a record of how it learned; those of the "
+        "pool have."
     )
 
 
