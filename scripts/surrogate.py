@@ -1,0 +1,85 @@
+"""Episodes without evaluations: plans are paid what the estimated curves say of them.
+
+The loss of a plan is taken for the sum of what each group loses alone (`estimated_curves`), which
+takes microseconds. As a potential it credits every step of a walk with what its action changes; the
+sum over the walk stays what is truly paid (Ng, Harada and Russell, ICML 1999).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+from torch import Tensor
+
+from rlprune.agents.experience import Experience
+from rlprune.agents.space import Space, Vector
+from rlprune.agents.training import WalkedSteps
+from rlprune.config import ExperienceSettings, RewardSettings
+from rlprune.cost.analytic import Widths
+from rlprune.envs.observation.table import observations
+from rlprune.envs.vector import PruningVecEnv
+from rlprune.problem import Problem
+
+
+def surrogate_return(problem: Problem, widths: Widths) -> float:
+    """Return what a plan would be paid by the curves; the heuristic's 0."""
+
+    def loss(kept: Widths) -> float:
+        curves = problem.estimated_curves
+        return float(curves[np.arange(len(kept)), kept].sum()) + problem.sensitivity.negligible
+
+    return float(np.log(loss(problem.reference.plan.widths) / loss(widths)))
+
+
+def surrogate_experience(
+    problem: Problem, settings: ExperienceSettings, rewards: RewardSettings
+) -> Experience:
+    """Return what `gather` does, paid by the curves; nothing is evaluated but the profile."""
+    space, rng = Space(problem, around_heuristic=True), np.random.default_rng(settings.seed)
+    is_block, centre = problem.graph.is_block, np.zeros(space.size)
+
+    def paid(x: Vector) -> float:
+        found = rewards.quality * surrogate_return(problem, space.widths(x))
+        return float(np.clip(found, -rewards.clip, rewards.clip))
+
+    actions = np.array(
+        [space.near(centre, rng, settings.spread, settings.blocks) for _ in range(settings.pairs)]
+    )
+    returns = np.array([[paid(x), paid(np.where(is_block, x, -x))] for x in actions])
+    return Experience(
+        problem.name, problem.budget, observations(problem), is_block, actions, returns
+    )
+
+
+class CreditedVecEnv(PruningVecEnv):
+    """Pays every step what its action changes of the surrogate's word; sums stay as they are."""
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Add the change of the potential, which is 0 at the start and at the end of a walk."""
+        before = [self._potential(i) for i in range(self.num_envs)]
+        seen, paid, done, infos = super().step_wait()
+        after = [0.0 if done[i] else self._potential(i) for i in range(self.num_envs)]
+        return seen, paid + np.array(after) - np.array(before), done, infos
+
+    def _potential(self, i: int) -> float:
+        walk = self.envs[i].walk
+        if not walk.actions:
+            return 0.0
+        problem = walk.problem
+        widths = problem.budget.decode(problem.costs, walk.allocation())
+        return surrogate_return(problem, widths)
+
+
+class CreditedSteps(WalkedSteps):
+    """A step is as good as what is paid from there on beats that of its siblings' steps."""
+
+    def compute_returns_and_advantage(
+        self, last_values: Tensor, dones: npt.NDArray[np.bool_]
+    ) -> None:
+        """Compare siblings step by step."""
+        super().compute_returns_and_advantage(last_values, dones)
+        left = self.rewards[::-1].cumsum(axis=0)[::-1]
+        families = left.reshape(len(left), -1, self._siblings)
+        others = families.sum(axis=2, keepdims=True) - families
+        self.advantages[:] = (families - others / (self._siblings - 1)).reshape(left.shape)
