@@ -280,10 +280,10 @@ def run_compare(settings: CompareSettings, words: Sequence[str]) -> Comparison:
     for method in settings.methods:
         entrant = Entrant.parse(method)
         agent_for(entrant.method, settings.seed)
-        if entrant.evaluations and not is_search(entrant.method):
-            raise RLPruneError(
-                f"{entrant.method} does not search; leave @{entrant.evaluations} out"
-            )
+        asks = entrant.evaluations or entrant.finalists > 1
+        if asks and not is_search(entrant.method):
+            more = method.removeprefix(entrant.method)
+            raise RLPruneError(f"{entrant.method} does not search; leave {more} out")
     data = data_from(settings)
     budgets = [Budget.parse(text) for text in settings.budget]
     charged = any(budget.limits_latency for budget in budgets)

@@ -124,11 +124,13 @@ def test_an_allowance_does_not_hide_an_unknown_method(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("more", ["@5", "@0/3"])
 def test_an_allowance_of_what_does_not_search_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    more: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = fail(capsys, *MODEL, "--methods", "uniform@5", *SIZE, "--out", str(tmp_path / "run"))
-    assert "uniform does not search; leave @5 out" in said
+    out = str(tmp_path / "run")
+    said = fail(capsys, *MODEL, "--methods", f"uniform{more}", *SIZE, "--out", out)
+    assert f"uniform does not search; leave {more} out" in said
     assert list(tmp_path.iterdir()) == []
 
 
