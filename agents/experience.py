@@ -42,6 +42,22 @@ class Experience:
     actions: Vector
     returns: Vector
 
+    @classmethod
+    def of(cls, problem: Problem, pairs: Vector, returns: Vector) -> Experience:
+        """Return what was paid for the pairs of a problem; their shape is `(pairs, 2, groups)`."""
+        seen, is_block = observations(problem), problem.graph.is_block
+        return cls(problem.name, problem.budget, seen, is_block, pairs[:, 0], returns)
+
+
+def opposite_pairs(problem: Problem, settings: ExperienceSettings) -> Vector:
+    """Draw actions around the heuristic's, beside their opposites; shape `(pairs, 2, groups)`."""
+    space, rng = Space(problem, around_heuristic=True), np.random.default_rng(settings.seed)
+    nothing = np.zeros(space.size)
+    drawn = np.array(
+        [space.near(nothing, rng, settings.spread, settings.blocks) for _ in range(settings.pairs)]
+    )
+    return np.stack([drawn, np.where(problem.graph.is_block, drawn, -drawn)], axis=1)
+
 
 def gather(
     problem: Problem, settings: ExperienceSettings, rewards: RewardSettings, store: Store
@@ -54,12 +70,8 @@ def gather(
         rewards: what is paid.
         store: keeps the returns.
     """
-    is_block = problem.graph.is_block
-    space, rng = Space(problem, around_heuristic=True), np.random.default_rng(settings.seed)
-    nothing = np.zeros(space.size)
-    actions = np.array(
-        [space.near(nothing, rng, settings.spread, settings.blocks) for _ in range(settings.pairs)]
-    )
+    space = Space(problem, around_heuristic=True)
+    pairs = opposite_pairs(problem, settings)
     key = combined(
         problem.evaluator.fingerprint,
         problem.reference.plan.key.hex(),
@@ -69,12 +81,8 @@ def gather(
     )
     paid = store.get(_STORED, key)
     if paid is None:
-        pairs = np.stack([actions, np.where(is_block, actions, -actions)], axis=1)
         plans = [space.plan(x) for x in pairs.reshape(-1, space.size)]
         measured = problem.evaluator.evaluate_many(plans)
         paid = [reward(problem, one, rewards).total for one in measured]
         store.put(_STORED, key, paid)
-    returns = np.array(paid).reshape(-1, 2)
-    return Experience(
-        problem.name, problem.budget, observations(problem), is_block, actions, returns
-    )
+    return Experience.of(problem, pairs, np.array(paid).reshape(-1, 2))

@@ -28,7 +28,7 @@ from returns import of_policy
 from surrogate import CreditedSteps, CreditedVecEnv, surrogate_experience
 
 from rlprune.agents import PPOAgent, training
-from rlprune.agents.experience import Experience
+from rlprune.agents.experience import Experience, opposite_pairs
 from rlprune.agents.pretraining import pretrain
 from rlprune.agents.space import Space
 from rlprune.compare.statistics import estimate
@@ -36,7 +36,7 @@ from rlprune.config import ExperienceSettings, PPOSettings
 from rlprune.evaluate.evaluator import Evaluator
 from rlprune.machine import keep_freed_memory
 from rlprune.pool.choosing import Names, split
-from rlprune.pool.folder import Entry, read
+from rlprune.pool.folder import read
 from rlprune.problem import Problem
 from rlprune.progress import track
 
@@ -68,8 +68,8 @@ def main(settings: ExperienceBenchSettings) -> None:
     options = train_agent.Options(pool=settings.pool, out=Path("unused"))
     explorer, sides = train_agent.Explorer(options), split(read(settings.pool), HELD_OUT)
     few = 3 if settings.quick else None
-    shown = problems_of(explorer, sides.training[:few])
-    judged = problems_of(explorer, sides.held_out[:few])
+    shown = explorer.all_problems(sides.training[:few])
+    judged = explorer.all_problems(sides.held_out[:few])
     seeds = range(1 if settings.quick else settings.seeds)
     episodes = min(settings.episodes, 64) if settings.quick else settings.episodes
 
@@ -80,7 +80,7 @@ def main(settings: ExperienceBenchSettings) -> None:
         ]
         return paid(agents, judged)
 
-    measured = [one for entry in sides.training[:few] for one in explorer.explore(entry)]
+    measured = [explorer.tried(problem) for problem in shown]
     draws = [ExperienceSettings(seed=seed) for seed in range(1, 1 + SURROGATE_DRAWS)]
     cheap = [
         [surrogate_experience(problem, some, REWARDS) for problem in shown]
@@ -120,15 +120,6 @@ def main(settings: ExperienceBenchSettings) -> None:
         "depends on which 256 samples score them, the same for both or others for each; "
         "median, least and most over networks.",
     )
-
-
-def problems_of(explorer: train_agent.Explorer, entries: Sequence[Entry]) -> list[Problem]:
-    """Return the problems of networks, in order."""
-    return [
-        one
-        for (entry,) in track(entries, "setting up problems")
-        for one in explorer.problems(entry)
-    ]
 
 
 def paid(agents: Sequence[PPOAgent], problems: Sequence[Problem]) -> Paid:
@@ -187,11 +178,11 @@ def rows_of(found: Mapping[str, Paid]) -> list[Row]:
 def noise_of(problems: Sequence[Problem], networks: int = 20, pairs: int = 16) -> list[Row]:
     """Return the share of noise in differences between opposite plans, scored alike or not."""
     own = {one.name: one for one in problems if len(one.data.search) > 1024}
+    some = ExperienceSettings(pairs=pairs, blocks=0.0)
     shares: dict[str, list[float]] = {"the same samples": [], "others for each": []}
     for (problem,) in track([*own.values()][:networks], "scoring on other samples"):
-        space, rng = Space(problem, around_heuristic=True), np.random.default_rng(0)
-        some = [space.near(np.zeros(space.size), rng, 0.25, 0.0) for _ in range(pairs)]
-        plans = [space.plan(x) for one in some for x in (one, -one)]
+        space = Space(problem, around_heuristic=True)
+        plans = [space.plan(x) for pair in opposite_pairs(problem, some) for x in pair]
         logs = []
         for seed in (1, 2):
             evaluator = Evaluator(

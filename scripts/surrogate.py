@@ -12,12 +12,11 @@ import numpy.typing as npt
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from torch import Tensor
 
-from rlprune.agents.experience import Experience
+from rlprune.agents.experience import Experience, opposite_pairs
 from rlprune.agents.space import Space, Vector
 from rlprune.agents.training import WalkedSteps
 from rlprune.config import ExperienceSettings, RewardSettings
 from rlprune.cost.analytic import Widths
-from rlprune.envs.observation.table import observations
 from rlprune.envs.vector import PruningVecEnv
 from rlprune.problem import Problem
 
@@ -36,20 +35,14 @@ def surrogate_experience(
     problem: Problem, settings: ExperienceSettings, rewards: RewardSettings
 ) -> Experience:
     """Return what `gather` does, paid by the curves; nothing is evaluated but the profile."""
-    space, rng = Space(problem, around_heuristic=True), np.random.default_rng(settings.seed)
-    is_block, centre = problem.graph.is_block, np.zeros(space.size)
+    space = Space(problem, around_heuristic=True)
 
     def paid(x: Vector) -> float:
         found = rewards.quality * surrogate_return(problem, space.widths(x))
         return float(np.clip(found, -rewards.clip, rewards.clip))
 
-    actions = np.array(
-        [space.near(centre, rng, settings.spread, settings.blocks) for _ in range(settings.pairs)]
-    )
-    returns = np.array([[paid(x), paid(np.where(is_block, x, -x))] for x in actions])
-    return Experience(
-        problem.name, problem.budget, observations(problem), is_block, actions, returns
-    )
+    pairs = opposite_pairs(problem, settings)
+    return Experience.of(problem, pairs, np.array([[paid(x), paid(y)] for x, y in pairs]))
 
 
 class CreditedVecEnv(PruningVecEnv):

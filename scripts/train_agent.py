@@ -122,13 +122,21 @@ class Explorer:
         )
         return [one.ranked_by(options.ppo.ranking) for one in problems]
 
-    def explore(self, entry: Entry) -> list[Experience]:
-        """Return the experience of one network, a set for each of its problems."""
-        options = self._options
+    def all_problems(self, entries: Sequence[Entry]) -> list[Problem]:
+        """Return the problems of networks, in order."""
         return [
-            gather(problem, options.experience, REWARDS, self._store)
+            problem
+            for (entry,) in track(entries, "setting up problems")
             for problem in self.problems(entry)
         ]
+
+    def tried(self, problem: Problem) -> Experience:
+        """Return the experience of one problem."""
+        return gather(problem, self._options.experience, REWARDS, self._store)
+
+    def explore(self, entry: Entry) -> list[Experience]:
+        """Return the experience of one network, a set for each of its problems."""
+        return [self.tried(problem) for problem in self.problems(entry)]
 
 
 def explored(options: Options, entries: Sequence[Entry]) -> list[Experience]:
@@ -157,7 +165,7 @@ def main(options: Options) -> None:
     agent = _pretrained(options, entries)
     parts = -(-options.episodes // options.part)
     missing = [number for number in range(parts) if not _folder(options, number).exists()]
-    problems = _problems(options, entries) if missing else []
+    problems = Explorer(options).all_problems(entries) if missing else []
     for number in range(parts):
         if number in missing:
             agent = _trained_further(options, problems, number, 1 - number / parts, agent)
@@ -207,15 +215,6 @@ def _pretrained(options: Options, entries: Sequence[Entry]) -> PPOAgent:
     agent = PPOAgent(fitted.policy, options.ppo, REWARDS, kept, _trained_on(options, entries))
     save_agent(agent, folder)
     return agent
-
-
-def _problems(options: Options, entries: Sequence[Entry]) -> list[Problem]:
-    explorer = Explorer(options)
-    return [
-        problem
-        for (entry,) in track(entries, "setting up problems")
-        for problem in explorer.problems(entry)
-    ]
 
 
 def _trained_further(

@@ -48,7 +48,7 @@ def random_plan(graph: GroupGraph, seed: int) -> Plan:
     rng = np.random.default_rng(seed)
     kept = {}
     for group in graph.groups:
-        atoms = np.array(group.atoms or range(group.width))
+        atoms = group.atom_of
         n = int(atoms.max()) + 1
         least = int(rng.random() > 1 / 3) if group.kind == "block" else 1
         chosen = rng.choice(n, size=int(rng.integers(least, n + 1)), replace=False)
@@ -125,7 +125,7 @@ def plans(graph: GroupGraph, random: int = 4) -> Iterator[Plan]:
     """Yield plans that remove one atom, keep one atom, and random ones; only channels."""
     for group in graph.groups:
         if group.kind != "block":
-            atoms = np.array(group.atoms or range(group.width))
+            atoms = group.atom_of
             for atom in range(int(atoms.max()) + 1):
                 yield Plan({group.name: np.flatnonzero(atoms != atom).tolist()}, graph)
                 yield Plan({group.name: np.flatnonzero(atoms == atom).tolist()}, graph)

@@ -46,7 +46,7 @@ def unit_scores(graph: GroupGraph, scores: ChannelScores) -> dict[int, npt.NDArr
     found = {}
     for g, group in enumerate(graph.groups):
         if group.kind != "block":
-            atoms = np.array(group.atoms or range(group.width))
+            atoms = group.atom_of
             values = scores[group.name].double().numpy()
             found[g] = np.array([values[atoms == atom].mean() for atom in range(atoms.max() + 1)])
     return found

@@ -42,8 +42,7 @@ def slopes_of(gates: Gates, probe: Probe) -> Tensor:
 def loss_without(probe: Probe, unit: int, group_name: str) -> Tensor:
     """The loss of the network that is left when a unit is physically removed."""
     group = probe.graph.group(group_name)
-    atoms = group.atoms or range(group.width)
-    kept = [channel for channel, atom in enumerate(atoms) if atom != unit]
+    kept = [channel for channel, atom in enumerate(group.atom_of) if atom != unit]
     small = Plan({group_name: kept}, probe.graph).apply(probe.model)
     with torch.no_grad():
         return probe.task.loss(small(probe.inputs), probe.inputs, probe.targets)

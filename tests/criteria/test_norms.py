@@ -54,7 +54,7 @@ def norms_by_torch_pruning(dense: nn.Module, example: Tensor) -> dict[str, Tenso
 
 def per_atom(norms: Tensor, group: Group) -> Tensor:
     """Return the norm of every atom; torch-pruning may have rooted the group in another layer."""
-    atoms = torch.tensor(group.atoms or range(group.width))
+    atoms = torch.from_numpy(group.atom_of)
     if len(norms) != group.width:
         return norms
     squares = torch.zeros(group.width // group.step, dtype=torch.float64)

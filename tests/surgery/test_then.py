@@ -23,7 +23,7 @@ def some(graph: GroupGraph, seed: int) -> Plan:
     kept = {}
     for group in graph.groups:
         if group.kind != "block":
-            atoms = np.array(group.atoms or range(group.width))
+            atoms = group.atom_of
             n = int(atoms.max()) + 1
             chosen = rng.choice(n, size=int(rng.integers(min(2, n), n + 1)), replace=False)
             kept[group.name] = np.flatnonzero(np.isin(atoms, chosen)).tolist()
