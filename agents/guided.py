@@ -199,8 +199,7 @@ class Guide:
     def _guesses(self, candidates: Sequence[Candidate]) -> npt.NDArray[np.float64]:
         """Return the log of the sum of the estimated losses; shape `(candidates, 1)`."""
         widths = np.array([one.widths for one in candidates])
-        losses = self._problem.estimated_curves[np.arange(widths.shape[1]), widths].sum(axis=1)
-        return np.asarray(np.log(losses + self._problem.sensitivity.negligible)[:, None])
+        return np.log(self._problem.estimated_losses(widths))[:, None]
 
     def _fitted(
         self, seen: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]

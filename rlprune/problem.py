@@ -304,6 +304,15 @@ class Problem:
         """
         return Plan.from_widths(self.graph, self.budget.decode(self.costs, allocation), scores)
 
+    def estimated_losses(self, widths: Widths) -> npt.NDArray[np.float64]:
+        """Return the sums of what every group loses alone, and a negligible loss.
+
+        Args:
+            widths: of any number of plans; shape `(..., groups)`, `(...,)` of the result.
+        """
+        losses = self.estimated_curves[np.arange(widths.shape[-1]), widths].sum(axis=-1)
+        return np.asarray(losses + self.sensitivity.negligible)
+
     def evaluate(self, plan: Plan) -> Measurement:
         """Score a plan on the search split; see `Evaluator.evaluate`."""
         return self.evaluator.evaluate(plan)

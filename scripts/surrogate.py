@@ -1,6 +1,6 @@
 """Episodes without evaluations: plans are paid what the estimated curves say of them.
 
-The loss of a plan is taken for the sum of what each group loses alone (`estimated_curves`), which
+The loss of a plan is taken for the sum of what each group loses alone (`estimated_losses`), which
 takes microseconds. As a potential it credits every step of a walk with what its action changes; the
 sum over the walk stays what is truly paid (Ng, Harada and Russell, ICML 1999).
 """
@@ -23,12 +23,8 @@ from rlprune.problem import Problem
 
 def surrogate_return(problem: Problem, widths: Widths) -> float:
     """Return what a plan would be paid by the curves; the heuristic's 0."""
-
-    def loss(kept: Widths) -> float:
-        curves = problem.estimated_curves
-        return float(curves[np.arange(len(kept)), kept].sum()) + problem.sensitivity.negligible
-
-    return float(np.log(loss(problem.reference.plan.widths) / loss(widths)))
+    base = problem.estimated_losses(problem.reference.plan.widths)
+    return float(np.log(base / problem.estimated_losses(widths)))
 
 
 def surrogate_experience(

@@ -44,15 +44,13 @@ def network(problem: Problem) -> list[float]:
     """Return the values of `NETWORK`."""
     graph, mean = problem.graph, problem.sensitivity.mean
     heuristic = problem.reference
-    rows = np.arange(len(graph.groups))
-    losses = problem.estimated_curves[rows, heuristic.plan.widths].sum()
     score = heuristic.measurement.score + problem.sensitivity.negligible
     uniform = problem.budget.decode(problem.costs, np.ones(len(graph.groups))) / graph.widths
     return [
         *(-math.log(problem.budget.limit(quantity)) for quantity in QUANTITIES),
         float(uniform[~graph.is_block].mean()),
         math.log(score / mean),
-        math.log(score / (losses + problem.sensitivity.negligible)),
+        math.log(score / problem.estimated_losses(heuristic.plan.widths)),
         math.log2(len(graph.groups) / 16) / 2,
         *_training(problem.dynamics),
         *_data(problem.dynamics),
