@@ -84,8 +84,7 @@ class Problem:
         ranking: str = L2.name,
     ) -> None:
         self._round_to, self._granularity = round_to, granularity
-        step = granularity if budget.limits_latency else 1
-        rounding = rounding_of(evaluator.graph, step, round_to)
+        rounding = _rounding(evaluator.graph, budget, granularity, round_to)
         self.costs = Costs(evaluator.graph, evaluator.latency, rounding)
         budget.check_reachable(self.costs)
         self.name = name
@@ -154,6 +153,8 @@ class Problem:
         charged = budget.limits_latency if measure_latency is None else measure_latency
         batch = repeated(example, timing.batch_size)
         step = stored.granularity(target, timing, kept) if charged else 1
+        untimed = Costs(graph, None, _rounding(graph, budget, step, round_to))
+        budget.untimed.check_reachable(untimed)  # before anything is timed, which takes a while
         provider: LatencyProvider | None = None
         if charged and latency_table is None:
             rounding = rounding_of(graph, step, round_to)
@@ -324,6 +325,11 @@ class Problem:
     def uses(self) -> Ledger:
         """Return a copy of the ledger, to subtract later."""
         return copy.deepcopy(self.ledger)
+
+
+def _rounding(graph: GroupGraph, budget: Budget, granularity: int, round_to: int | None) -> Widths:
+    """Widths are multiples of what the device runs as fast where the budget limits latency."""
+    return rounding_of(graph, granularity if budget.limits_latency else 1, round_to)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -49,6 +49,17 @@ class Charging:
         return np.asarray(widths) @ self._prices
 
 
+@pytest.mark.parametrize("budget", ["macs=0.0001", "macs=0.0001,latency=0.5"])
+def test_a_budget_out_of_reach_is_refused_before_anything_is_timed(
+    budget: str, digits: DataSplits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("rlprune.latency.stored.latency_table")
+    with pytest.raises(BudgetError, match="macs can go from"):
+        Problem.build("mlp", digits, budget, measure_latency=True)
+    with pytest.raises(AttributeError, match="latency_table"):
+        Problem.build("mlp", digits, budget.replace("0.0001", "0.5"), measure_latency=True)
+
+
 def test_a_module_of_the_users_own_becomes_a_problem_under_its_class_name(
     digits: DataSplits,
 ) -> None:

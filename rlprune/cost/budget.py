@@ -76,6 +76,11 @@ class Budget:
         """Whether latency is among what is limited: it has to be measured then."""
         return "latency" in dict(self.limits)
 
+    @property
+    def untimed(self) -> Budget:
+        """The limits that nothing has to be measured for; there may be none."""
+        return Budget(tuple(limit for limit in self.limits if limit[0] != "latency"))
+
     def with_limit(self, quantity: str, kept: float) -> Budget:
         """Return the budget with another limit for a quantity that it limits."""
         return Budget(tuple((q, kept if q == quantity else k) for q, k in self.limits))

@@ -255,6 +255,12 @@ class GroupGraph(Frozen):
                 self._check_inside(runs, f"call {one.call!r} of {one.module!r}", least=0)
         return self
 
+    def __eq__(self, other: object) -> bool:
+        """Compare the fields alone: what was computed from them is remembered beside them."""
+        if not isinstance(other, GroupGraph):
+            return NotImplemented
+        return all(getattr(self, one) == getattr(other, one) for one in type(self).model_fields)
+
     def _check_inside(self, runs: tuple[Run, ...], what: str, least: int = 1) -> None:
         if not runs:
             raise ValueError(f"{what} follows nothing")

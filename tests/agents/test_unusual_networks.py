@@ -43,13 +43,15 @@ def deep_and_dead() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), *chain(*layers), *head)
 
 
-@pytest.mark.parametrize("evaluations", [0, 3])
-@pytest.mark.parametrize("build", [one_group, without_batchnorm, deep_and_dead, Rows])
-def test_it_proposes_a_plan_within_the_budget(
-    build: Callable[[], nn.Module], evaluations: int, digits: DataSplits
-) -> None:
+@pytest.fixture(scope="module", params=[one_group, without_batchnorm, deep_and_dead, Rows])
+def problem(request: pytest.FixtureRequest, digits: DataSplits) -> Problem:
     torch.manual_seed(0)
-    problem = Problem.build(build(), digits, "macs=0.5")
+    build: Callable[[], nn.Module] = request.param
+    return Problem.build(build(), digits, "macs=0.5")
+
+
+@pytest.mark.parametrize("evaluations", [0, 3])
+def test_it_proposes_a_plan_within_the_budget(problem: Problem, evaluations: int) -> None:
     proposal = agent_for(DEFAULT).propose(problem, evaluations)
     assert problem.budget.usage(problem.costs, proposal.plan.widths) <= 1
     assert problem.evaluate(proposal.plan).score <= problem.reference.score

@@ -107,6 +107,16 @@ def test_the_best_atoms_are_kept(group: Group, data: st.DataObject) -> None:
     assert worst >= best_removed - 1e-9
 
 
+def test_graphs_are_equal_by_what_they_describe_however_they_were_used(plain: Problem) -> None:
+    used = plain.graph
+    again = GroupGraph.model_validate(used.model_dump())
+    assert used.widths.tolist() == again.widths.tolist()
+    assert used == again
+    first = again.groups[0].model_copy(update={"scores": again.groups[0].scores[::-1]})
+    assert used != again.model_copy(update={"groups": (first, *again.groups[1:])})
+    assert used != 1
+
+
 def test_scores_of_the_wrong_length_are_refused(plain: Problem) -> None:
     with pytest.raises(PlanError, match="needs 16 scores"):
         plain.graph.groups[0].keep_best([1.0, 2.0], 1)
