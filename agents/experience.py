@@ -70,7 +70,6 @@ def gather(
         rewards: what is paid.
         store: keeps the returns.
     """
-    space = Space(problem, around_heuristic=True)
     pairs = opposite_pairs(problem, settings)
     key = combined(
         problem.evaluator.fingerprint,
@@ -81,6 +80,7 @@ def gather(
     )
     paid = store.get(_STORED, key)
     if paid is None:
+        space = Space(problem, around_heuristic=True)
         plans = [space.plan(x) for x in pairs.reshape(-1, space.size)]
         measured = problem.evaluator.evaluate_many(plans)
         paid = [reward(problem, one, rewards).total for one in measured]
