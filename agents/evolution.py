@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -16,6 +16,9 @@ from rlprune.problem import Problem
 
 Population: TypeAlias = Sequence[tuple[float, Vector]]
 """Search scores, losses, with the vectors that have them."""
+
+MOST_WIDER = 8
+"""How many times as long moves become where few widths are possible, as near the least budget."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class EvolutionSettings:
     spread: float = 0.15
     blocks: float = 0.5
     leap: float = 0.4
+
+    def wider(self, factor: float) -> EvolutionSettings:
+        """Return the same with moves that are so many times as long."""
+        return replace(self, spread=factor * self.spread, leap=factor * self.leap)
 
 
 class EvolutionAgent:
@@ -90,7 +97,7 @@ def evolve(
     rng: np.random.Generator,
     settings: EvolutionSettings,
 ) -> None:
-    """Breed until the trials are spent.
+    """Breed until the trials are spent, with longer moves while they lead to nothing new.
 
     Args:
         space: where the vectors lie.
@@ -102,7 +109,8 @@ def evolve(
     scores = trials.score([space.plan(x) for x in first])
     alive = deque(zip(scores, first, strict=True), maxlen=len(first))
     while trials.open:
-        born = [child(space, alive, rng, settings) for _ in range(settings.children)]
+        moves = settings.wider(min(1 + trials.stalls, MOST_WIDER))
+        born = [child(space, alive, rng, moves) for _ in range(settings.children)]
         scores = trials.score([space.plan(x) for x in born])
         alive.extend(zip(scores, born, strict=True))
 

@@ -21,7 +21,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, WhiteK
 from sklearn.linear_model import LinearRegression
 
 from rlprune.agents.base import Proposal
-from rlprune.agents.evolution import EvolutionSettings, child
+from rlprune.agents.evolution import MOST_WIDER, EvolutionSettings, child
 from rlprune.agents.space import Space, Vector
 from rlprune.agents.trials import MOST_KEPT, Trials
 from rlprune.allocate.local import neighbours
@@ -39,9 +39,7 @@ MOST_PROFILED = 32
 
 _BREEDING = EvolutionSettings(population=5, tournament=1)  # fewer parents: few plans are measured
 # Where widths are few, all children may be known: others are bred with longer moves.
-_WIDER = tuple(
-    replace(_BREEDING, spread=f * _BREEDING.spread, leap=f * _BREEDING.leap) for f in (1, 2, 4, 8)
-)
+_WIDER = tuple(_BREEDING.wider(factor) for factor in (1, 2, 4, MOST_WIDER))
 _BORN = 160  # children among which the next ones are chosen
 _OUTLIER = 1.0  # log score above that of all but a tenth: how bad a bad plan is tells nothing
 _BROKEN = 20.0  # log score of a network that computes no numbers

@@ -32,14 +32,15 @@ class Trials:
 
     Attributes:
         history: best search score after each evaluation (a loss).
+        stalls: batches in a row without a new plan.
     """
 
     def __init__(self, problem: Problem, evaluations: int, method: str) -> None:
         self.history: list[float] = []
+        self.stalls = 0
         self._problem, self._allowed, self._method = problem, evaluations, method
         self._known: dict[bytes, float] = {}
         self._best: list[tuple[float, Plan]] = []
-        self._stalls = 0
         self._interrupted = False
         self._stack = ExitStack()
 
@@ -68,7 +69,7 @@ class Trials:
     @property
     def open(self) -> bool:
         """Whether there is something left to spend, and the search still finds new plans."""
-        return self.left > 0 and self._stalls < _MOST_STALLS
+        return self.left > 0 and self.stalls < _MOST_STALLS
 
     def score(self, plans: Sequence[Plan], feasible: Sequence[bool] | None = None) -> list[float]:
         """Return the search score of each plan; infinite where the allowance was spent before.
@@ -81,7 +82,7 @@ class Trials:
         new = {plan.key: plan for plan in plans if plan.key not in self._known}
         may = {plan.key for plan, one in zip(plans, allowed, strict=True) if one}
         missing = list(new.values())[: self.left]
-        self._stalls = 0 if missing else self._stalls + 1
+        self.stalls = 0 if missing else self.stalls + 1
         lanes = self._problem.evaluator.scorer.lanes
         for start in range(0, len(missing), lanes):
             some = missing[start : start + lanes]

@@ -64,6 +64,23 @@ def test_the_oldest_dies_even_if_it_is_the_best(
     assert all(len(alive) == 6 for alive in parents)
 
 
+def test_moves_become_longer_where_they_lead_to_nothing_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    coarse = Problem.build("mlp", budget="macs=0.3", round_to=16)
+    settings = EvolutionSettings(population=4, tournament=2, spread=0.04, leap=0.1)
+
+    def found() -> int:
+        space = Space(coarse, False)
+        with Trials(coarse, 20, "evolution") as trials:
+            evolve(space, trials, [np.zeros(space.size)] * 4, np.random.default_rng(0), settings)
+        return len(trials.history)
+
+    many = found()
+    monkeypatch.setattr(evolution, "MOST_WIDER", 1)
+    assert many >= 2 * found()
+
+
 def test_the_seed_decides(plain: Problem) -> None:
     same = [EvolutionAgent(seed=4).propose(plain, 40) for _ in range(2)]
     assert same[0] == same[1]
