@@ -1,10 +1,14 @@
-"""The command line: train an agent, apply it, compare methods, review what happened."""
+"""The command line: train an agent, apply it, compare methods, review what happened.
+
+`rlprune --version` says which rlprune this is.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,6 +88,9 @@ DEFAULT_THREADS = 2
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; errors that a user can cause are one line and exit code 2."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        print(f"rlprune {version('rlprune')}")
+        return
     try:
         settings: Any = tyro.cli(
             Command,

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,12 @@ def applied(trained: Path) -> Path:
     words = ["apply", str(trained), "--model", "plain_cnn", "--budget", BUDGET]
     main([*words, "--finetune-epochs", "1", "--threads", "1", "--out", str(run)])
     return run
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    assert capsys.readouterr().out == f"rlprune {project['version']}\n"
 
 
 def test_train_leaves_the_run_folder_of_the_design(trained: Path) -> None:
