@@ -154,7 +154,7 @@ class Problem:
         batch = repeated(example, timing.batch_size)
         step = stored.granularity(target, timing, kept) if charged else 1
         untimed = Costs(graph, None, _rounding(graph, budget, step, round_to))
-        budget.untimed.check_reachable(untimed)  # before anything is timed, which takes a while
+        budget.untimed.check_reachable(untimed)  # before the network is timed, which takes a while
         provider: LatencyProvider | None = None
         if charged and latency_table is None:
             rounding = rounding_of(graph, step, round_to)

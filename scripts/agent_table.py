@@ -216,10 +216,7 @@ def notes(units: Sequence[Unit]) -> str:
         "out in turn, and on cells of without-residual-vgg with seed 0, where finalists were tried "
         "too. What is said of ResNet-20, VGG and all returns is not free of that choice; all else "
         "is. Of the networks of cells only ResNet-56 has a record of how it learned; those of the "
-        "pool have.\n\n"
-        "DenseNet at macs=0.08, seeds 1 and 2: evolution bred nothing new and stopped after 11 and "
-        "76 evaluations. Its moves have become longer where that happens since; with 198 "
-        "evaluations it ends at the scores that it had."
+        "pool have."
     )
 
 

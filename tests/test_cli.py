@@ -20,6 +20,7 @@ from rlprune.models.registry import build_model
 from rlprune.report.result import read_result
 from rlprune.report.terminal import short
 from rlprune.surgery.storage import load_pruned
+from tests.conftest import ROOT
 
 BUDGET = "macs=0.5,params=0.6"
 TRAIN = ("train", "--model", "mlp", "--budget", BUDGET, "--reward.latency", "0")
@@ -53,7 +54,7 @@ def applied(trained: Path) -> Path:
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--version"])
-    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert capsys.readouterr().out == f"rlprune {project['version']}\n"
 
 
