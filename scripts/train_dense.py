@@ -34,6 +34,7 @@ from rlprune.dynamics.storage import beside, write_dynamics
 from rlprune.errors import RLPruneError
 from rlprune.evaluate.batches import forward
 from rlprune.evaluate.tasks import Task, infer_task
+from rlprune.kernels import sound_gradients
 from rlprune.models import BUILTIN_NAMES, build_model
 from rlprune.progress import progress_bar
 from rlprune.recipes.finetune import optimizer_for
@@ -127,7 +128,9 @@ def train(
             for inputs, targets in batches:
                 inputs = shifted(inputs, shift)
                 optimizer.zero_grad(set_to_none=True)
-                loss = task.loss(main_output(call(module, inputs)), inputs, targets)
+                with sound_gradients(module):
+                    outputs = main_output(call(module, inputs))
+                loss = task.loss(outputs, inputs, targets)
                 torch.autograd.backward(loss)
                 monitor.step(loss)
                 optimizer.step()

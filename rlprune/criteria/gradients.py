@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rlprune.calling import Inputs, main_output
 from rlprune.errors import CriterionError, first_line
+from rlprune.kernels import sound_gradients
 
 if TYPE_CHECKING:
     from rlprune.criteria.base import Probe
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 
 def loss_at(probe: Probe, tensors: Mapping[str, Tensor], inputs: Inputs, targets: Tensor) -> Tensor:
     """Return the task's loss on a batch, with some parameters and buffers replaced by name."""
-    if isinstance(inputs, dict):
-        outputs = functional_call(probe.model, dict(tensors), (), inputs)
-    else:
-        outputs = functional_call(probe.model, dict(tensors), inputs)
+    with sound_gradients(probe.model):
+        if isinstance(inputs, dict):
+            outputs = functional_call(probe.model, dict(tensors), (), inputs)
+        else:
+            outputs = functional_call(probe.model, dict(tensors), inputs)
     return probe.task.loss(main_output(outputs), inputs, targets)
 
 

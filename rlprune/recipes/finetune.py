@@ -15,6 +15,7 @@ from rlprune.config import RecipeSettings
 from rlprune.data.splits import DataSplits, Split
 from rlprune.evaluate.recalibrate import recalibrate
 from rlprune.evaluate.tasks import Reconstruction, Task
+from rlprune.kernels import sound_gradients
 from rlprune.progress import track
 
 LONG = 240
@@ -61,7 +62,8 @@ def finetune(
     batches = _batches(data.train, settings.batch_size, seed)
     for _ in track(range(steps), "fine-tuning"):
         inputs, targets = to_device(next(batches), device)
-        outputs = main_output(call(model, inputs))
+        with sound_gradients(model):
+            outputs = main_output(call(model, inputs))
         loss = (1 - settings.distillation) * task.loss(outputs, inputs, targets)
         if settings.distillation:
             with torch.no_grad():

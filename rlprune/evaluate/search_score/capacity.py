@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map
 from rlprune.calling import Inputs, batch_size, call, main_output, take
 from rlprune.evaluate.recalibrate import collecting_statistics
 from rlprune.evaluate.search_score.base import Candidate, Scene
+from rlprune.kernels import sound_gradients
 from rlprune.surgery.plan import Plan
 
 # In: so little that no ReLU6 saturates; out: still far from the least float64.
@@ -66,7 +67,7 @@ class GradientNorm:
     def _value(self, plan: Plan) -> float:
         model = plan.apply(self._scene.model).requires_grad_(True)
         weights = _weights(model)
-        with collecting_statistics(model):
+        with collecting_statistics(model), sound_gradients(model):
             outputs = main_output(call(model, self._inputs))
             loss = self._scene.task.loss(outputs, self._inputs, self._targets)
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)

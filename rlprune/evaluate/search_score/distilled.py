@@ -12,6 +12,7 @@ from rlprune.config import RecipeSettings
 from rlprune.evaluate.least_squares import Outputs
 from rlprune.evaluate.search_score.base import Scene
 from rlprune.evaluate.search_score.repaired import SAMPLES, repair
+from rlprune.kernels import sound_gradients
 from rlprune.recipes.finetune import optimizer_for, schedule_for
 
 BATCH = 64
@@ -67,7 +68,9 @@ class Distilled:
 
     def _loss(self, model: nn.Module, lesson: _Lesson) -> Tensor:
         inputs, targets, aim = lesson
-        outputs, task = main_output(call(model, inputs)), self._scene.task
+        with sound_gradients(model):
+            outputs = main_output(call(model, inputs))
+        task = self._scene.task
         share = self._recipe.distillation
         own, distilled = task.loss(outputs, inputs, targets), task.distillation(outputs, aim)
         return (1 - share) * own + share * distilled
