@@ -128,7 +128,8 @@ def work(settings: AgentBenchSettings, name: str, seed: int) -> Unit:
     )
     run = settings.runs / name / f"compare-{seed}"
     commits = _signed(settings.runs / name / f"commits-{seed}.txt")
-    train_agent.main(training)
+    if not (part.agent and (training.out / "agent").exists()):  # judging alone needs no pool
+        train_agent.main(training)
     agent = str(training.out / "agent")
     subprocess.run(
         [sys.executable, "-m", "rlprune", *words(settings, part, agent, seed, run)], check=True
