@@ -79,14 +79,20 @@ def weights_of(layer: Layer) -> Tensor:
 def set_weights(layer: Layer, weights: Tensor) -> None:
     """Give a layer new weights, lined up like those of `weights_of`; the old tensors stay."""
     if layer.bias is not None:
-        layer.bias = _like(layer.bias, weights[-1].clone())
+        layer.bias = _like(layer.bias, weights[-1])
         weights = weights[:-1]
     channels_last = weights.T.reshape(layer.weight.movedim(1, -1).shape)
-    layer.weight = _like(layer.weight, channels_last.movedim(-1, 1).contiguous())
+    layer.weight = _like(layer.weight, channels_last.movedim(-1, 1))
 
 
 def _like(before: Tensor, values: Tensor) -> nn.Parameter:
-    return nn.Parameter(values, requires_grad=before.requires_grad)
+    """Return values in the memory order of those before: it decides which kernels a network runs.
+
+    `contiguous()` would not do: of weights with a single channel or a 1x1 kernel it leaves strides
+    that PyTorch takes for channels-last, and every layer from there on follows.
+    """
+    kept = torch.empty_like(before, requires_grad=False).copy_(values)
+    return nn.Parameter(kept, requires_grad=before.requires_grad)
 
 
 def read_at(layer: Layer, x: Tensor, places: Tensor) -> Tensor:

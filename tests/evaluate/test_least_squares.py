@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from rlprune.evaluate.recalibrate import recalibrate
 from rlprune.evaluate.regression import RIDGE
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.graph.trace import trace
+from rlprune.models.registry import build_model
 from rlprune.surgery.plan import Plan
 from tests.conftest import GetProblem
 from tests.oracles import assert_same_tensors
@@ -79,6 +81,44 @@ def test_the_repaired_network_is_better_than_the_recalibrated_one(
         before = measure_quality(recalibrated, test, evaluator.task)
         after = measure_quality(evaluator.repaired(plan), test, evaluator.task)
         assert after > min(before, 0.95)
+
+
+Order = tuple[bool, bool]
+
+
+def memory_orders(model: nn.Module, images: Tensor) -> dict[str, Order]:
+    """Return whether what each convolution computes is contiguous, and channels-last."""
+    found: dict[str, Order] = {}
+
+    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            last = output.is_contiguous(memory_format=torch.channels_last)
+            found[name] = output.is_contiguous(), last
+
+        return hook
+
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(note(name))
+    model(images)
+    return found
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("network", ["plain_cnn", "resnet20", "mobilenetv2", "densenet"])
+def test_the_repaired_network_computes_in_the_memory_order_of_the_dense_one(
+    network: str, order: torch.memory_format
+) -> None:
+    # Latencies of both are compared, and channels-last ones can be half of the others.
+    torch.manual_seed(0)
+    model = build_model(network, in_channels=1, num_classes=10, image_size=16)
+    model = model.eval().to(memory_format=order)
+    images = torch.randn(16, 1, 16, 16).to(memory_format=order)
+    graph = trace(model, images[:2])
+    plan = Plan.uniform(graph, 0.5)
+    small = plan.apply(model)
+    LeastSquares(model, images)(small, graph.kept_outputs(plan.kept))
+    assert memory_orders(small, images) == memory_orders(model, images)
 
 
 class Special(nn.Module):
