@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ import numpy.typing as npt
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from rlprune.calling import Inputs, batch_size, call, take, tensors_in, to_device
+from rlprune.calling import Inputs, batch_size, call, take, tensors_in
 from rlprune.graph.group_graph import GroupGraph
 from rlprune.surgery.plan import Plan
 
@@ -30,14 +32,21 @@ def counted_params(model: nn.Module) -> int:
 def counted_macs(model: nn.Module, example: Inputs | tuple[int, ...]) -> int:
     """Half of PyTorch's own count of FLOPs for one sample: a batch, or the shape of an image."""
     if isinstance(example, tuple) and isinstance(example[0], int):
-        example = torch.empty(1, *example)
-    sample = to_device(take(example, slice(0, 1)), torch.device("meta"))
-    on_meta = copy.deepcopy(model).to("meta")
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        call(on_meta, sample)
+        example = torch.zeros(1, *example)
+    with _unfused(), FlopCounterMode(display=False) as counter:
+        _run(model, take(example, slice(0, 1)))
     macs, rest = divmod(counter.get_total_flops(), 2)
     assert rest == 0
     return int(macs)
+
+
+@contextmanager
+def _unfused() -> Iterator[None]:
+    """Run attention and recurrent layers operator by operator: fused kernels are not counted."""
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+        warnings.filterwarnings("ignore", "TF32 acceleration")  # whatever the flags are set to
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
 
 
 def random_plan(graph: GroupGraph, seed: int) -> Plan:

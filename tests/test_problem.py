@@ -50,9 +50,11 @@ class Charging:
 
 
 @pytest.mark.parametrize("budget", ["macs=0.0001", "macs=0.0001,latency=0.5"])
-def test_a_budget_out_of_reach_is_refused_before_anything_is_timed(
+def test_a_budget_out_of_reach_is_refused_before_the_network_is_timed(
     budget: str, digits: DataSplits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """After the device, by whose granularity the smallest widths are rounded."""
+    monkeypatch.setattr("rlprune.latency.stored.granularity", lambda *_: 8)
     monkeypatch.delattr("rlprune.latency.stored.latency_table")
     with pytest.raises(BudgetError, match="macs can go from"):
         Problem.build("mlp", digits, budget, measure_latency=True)
